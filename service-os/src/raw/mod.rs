@@ -1,0 +1,60 @@
+//! All that the compiler cannot check: system calls, mappings, memory that is not Rust's.
+
+mod memory;
+mod signal;
+
+pub use memory::{Shared, copy_in, copy_out, map, protect, unmap};
+pub use signal::{die_by, exit, hold_back, set_disposition, take_held_back};
+
+use std::arch::asm;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+
+use crate::guard::Admitted;
+
+/// Makes a delegated call. Returns what Linux returns: a result, or `-errno`.
+#[inline]
+pub fn call(call: &Admitted) -> u64 {
+    let [a, b, c, d, e, f] = *call.args();
+    let ret;
+    // SAFETY: `Admitted` has passed the guard. The call is one that leaves the proxy's mappings and threads alone, its
+    // pointers lead into the program's memory, where there are no Rust objects, or to a path that outlives the
+    // call, and its descriptors are not the proxy's own. `syscall` itself changes only RAX, RCX and R11.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") u64::from(call.nr()) => ret,
+            in("rdi") a,
+            in("rsi") b,
+            in("rdx") c,
+            in("r10") d,
+            in("r8") e,
+            in("r9") f,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    ret
+}
+
+/// Takes over a descriptor that the VMM has passed. Called once for each.
+///
+/// # Errors
+/// `EBADF`: it is not open.
+pub fn inherit(fd: RawFd) -> io::Result<File> {
+    // SAFETY: asks for flags; no memory is involved, and any number is allowed.
+    if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is open, and was opened for this process alone: the VMM passes it, and nothing here
+    // calls `inherit` twice for one number.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// Whether a `read` of `file` waits until there is something to read.
+pub fn is_blocking(file: &File) -> bool {
+    // SAFETY: asks for flags of an open file; no memory is involved.
+    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) & libc::O_NONBLOCK == 0 }
+}

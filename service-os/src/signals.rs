@@ -1,0 +1,55 @@
+//! What Linux's signals are to the program.
+//!
+//! Signals from outside act on the proxy as on any process: who kills it kills the program. But `SIGPIPE` and `SIGXFSZ`
+//! are raised by the program's own calls, so it is the program's business what becomes of them: they are blocked here,
+//! and travel back with the reply.
+
+use std::ffi::c_int;
+use std::io;
+
+use crate::error::ProxyError;
+use crate::raw;
+
+/// The signals that a call can raise against its caller.
+const OF_CALLS: [c_int; 2] = [libc::SIGPIPE, libc::SIGXFSZ];
+/// The largest signal number.
+const LAST: u64 = 64;
+
+/// Makes signals what they must be before the first call, in the thread that makes the calls.
+///
+/// # Errors
+/// Linux's.
+pub fn set_up() -> io::Result<()> {
+    raw::hold_back(&OF_CALLS)
+}
+
+/// The signals that calls have raised since the last time, bit `n - 1` for signal `n`.
+#[cold]
+pub fn raised() -> u64 {
+    let mut bits = 0;
+    while let Some(signal) = raw::take_held_back(&OF_CALLS) {
+        bits |= 1 << (signal - 1);
+    }
+    bits
+}
+
+/// The program ignores `signal`, or (`ignored` zero) no longer.
+///
+/// # Errors
+/// `EINVAL`: no such signal, or one that cannot be ignored.
+pub fn set_ignored(signal: u64, ignored: u64) -> io::Result<()> {
+    let signal = number(signal).ok_or(io::Error::from_raw_os_error(libc::EINVAL))?;
+    raw::set_disposition(signal, if ignored == 0 { libc::SIG_DFL } else { libc::SIG_IGN })
+}
+
+/// Dies as the program did. Returns only if `signal` is none.
+pub fn die_by(signal: u64) -> ProxyError {
+    match number(signal) {
+        Some(signal) => raw::die_by(signal),
+        None => ProxyError::NotASignal(signal),
+    }
+}
+
+fn number(signal: u64) -> Option<c_int> {
+    (1..=LAST).contains(&signal).then_some(signal as c_int)
+}
