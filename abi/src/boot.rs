@@ -63,6 +63,8 @@ pub struct BootInfo {
     pub random: [u8; 16],
     /// TSC cycles per second.
     pub tsc_hz: u64,
+    /// Signals that the program ignores from its start, as its caller did: bit `n - 1` for signal `n`.
+    pub ignored_signals: u64,
 }
 
 impl BootInfo {
@@ -90,4 +92,4 @@ impl BootInfo {
     }
 }
 
-const _: () = assert!(core::mem::size_of::<BootInfo>() == 120);
+const _: () = assert!(core::mem::size_of::<BootInfo>() == 128);

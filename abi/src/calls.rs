@@ -1,8 +1,9 @@
 //! The triage table: what becomes of each x86-64 Linux system call.
 //!
 //! One table, used by the LWK to dispatch, by the proxy to refuse what must not reach it, and by `margay calls` to
-//! print. A call is *local* (the LWK does it, though it may ask Linux for help), *delegated* (the proxy makes the
-//! raw call) or *refused* (with the errno that Linux gives where it lacks the call or the right).
+//! print. A call is *local* (the LWK does it, though it may ask Linux for help), *split* (the LWK does what concerns itself and
+//! has the proxy make the raw call for the rest), *delegated* (the proxy makes the raw call) or *refused* (with the errno
+//! that Linux gives where it lacks the call or the right).
 //! Numbers follow the kernel's `syscall_64.tbl`.
 
 use crate::Errno;
@@ -12,6 +13,8 @@ use crate::Errno;
 pub enum Route {
     /// The LWK does it.
     Local,
+    /// The LWK does what concerns itself, as a signal to itself or a short sleep; the proxy makes the raw call for the rest.
+    Split,
     /// The proxy makes the raw call on Linux.
     Delegate,
     /// Nobody does it; the program gets this error.
@@ -27,7 +30,7 @@ pub enum Arg {
     Fd,
     /// A directory descriptor, or `AT_FDCWD`.
     DirFd,
-    /// A pointer into the program's memory, or null.
+    /// A pointer into the program's memory, or null, or (`fcntl`, `ioctl`) a number in its place.
     Pointer,
     /// A pointer to a NUL-terminated string in the program's memory.
     Path,
@@ -46,7 +49,12 @@ pub struct Call {
 }
 
 impl Call {
-    /// The arguments of a delegated call, in order; empty for others.
+    /// Whether the proxy may be asked to make this call.
+    pub const fn reaches_proxy(&self) -> bool {
+        matches!(self.route, Route::Delegate | Route::Split)
+    }
+
+    /// The arguments of a call that reaches the proxy, in order; empty for others.
     pub fn args(&self) -> impl Iterator<Item = Arg> {
         self.signature.bytes().map(|kind| match kind {
             b'f' => Arg::Fd,
@@ -90,8 +98,14 @@ pub mod nr {
         TIME = 201, FUTEX = 202, SCHED_SETAFFINITY = 203, SCHED_GETAFFINITY = 204, SET_TID_ADDRESS = 218,
         RESTART_SYSCALL = 219, CLOCK_GETTIME = 228, CLOCK_GETRES = 229, CLOCK_NANOSLEEP = 230, EXIT_GROUP = 231,
         TGKILL = 234, READLINKAT = 267, SET_ROBUST_LIST = 273, DUP3 = 292, GETCPU = 309, MEMBARRIER = 324,
-        MLOCK2 = 325, CLOSE_RANGE = 436, CLONE = 56, FORK = 57, VFORK = 58, EXECVE = 59, CLONE3 = 435,
+        MLOCK2 = 325, CLOSE_RANGE = 436, SETUID = 105, SETGID = 106, SETREUID = 113, SETREGID = 114, SETRESUID = 117,
+        SETRESGID = 119, SETFSUID = 122, SETFSGID = 123, CAPSET = 126, CLONE = 56, FORK = 57, VFORK = 58,
+        EXECVE = 59, CLONE3 = 435,
     }
+
+    /// The calls that change a process's credentials.
+    pub const CHANGES_CREDENTIALS: [u32; 9] =
+        [SETUID, SETGID, SETREUID, SETREGID, SETRESUID, SETRESGID, SETFSUID, SETFSGID, CAPSET];
 }
 
 /// The entry of a call number; `None` for numbers that Linux does not have (`ENOSYS`).
@@ -125,7 +139,7 @@ macro_rules! calls {
     };
 }
 
-use Route::{Delegate, Local, Refuse};
+use Route::{Delegate, Local, Refuse, Split};
 
 /// The table, in the order of the numbers. Signatures: `f` descriptor, `a` directory descriptor, `p` pointer, `s` path, `n`
 /// number.
@@ -167,7 +181,7 @@ const CALL_TABLE: &[Call] = calls! {
      32 dup "f" => Delegate;
      33 dup2 "fn" => Delegate;
      34 pause "" => Delegate;
-     35 nanosleep "" => Local;
+     35 nanosleep "pp" => Split;
      36 getitimer "np" => Delegate;
      37 alarm "" => Refuse(Errno::ENOSYS);
      38 setitimer "" => Refuse(Errno::ENOSYS);
@@ -194,7 +208,7 @@ const CALL_TABLE: &[Call] = calls! {
      59 execve "" => Refuse(Errno::ENOSYS);
      60 exit "" => Local;
      61 wait4 "npnp" => Delegate;
-     62 kill "" => Local;
+     62 kill "nn" => Split;
      63 uname "p" => Delegate;
      64 semget "nnn" => Delegate;
      65 semop "npn" => Delegate;
@@ -289,7 +303,7 @@ const CALL_TABLE: &[Call] = calls! {
     154 modify_ldt "" => Refuse(Errno::ENOSYS);
     155 pivot_root "" => Refuse(Errno::EPERM);
     156 _sysctl "" => Refuse(Errno::ENOSYS);
-    157 prctl "" => Local;
+    157 prctl "npppp" => Split;
     158 arch_prctl "" => Local;
     159 adjtimex "p" => Delegate;
     160 setrlimit "np" => Delegate;
@@ -336,7 +350,7 @@ const CALL_TABLE: &[Call] = calls! {
     201 time "" => Local;
     202 futex "" => Local;
     203 sched_setaffinity "" => Local;
-    204 sched_getaffinity "" => Local;
+    204 sched_getaffinity "nnp" => Split;
     205 set_thread_area "" => Refuse(Errno::ENOSYS);
     206 io_setup "" => Refuse(Errno::ENOSYS);
     207 io_destroy "" => Refuse(Errno::ENOSYS);
@@ -360,13 +374,13 @@ const CALL_TABLE: &[Call] = calls! {
     225 timer_getoverrun "" => Refuse(Errno::ENOSYS);
     226 timer_delete "" => Refuse(Errno::ENOSYS);
     227 clock_settime "np" => Delegate;
-    228 clock_gettime "" => Local;
-    229 clock_getres "" => Local;
-    230 clock_nanosleep "" => Local;
+    228 clock_gettime "np" => Split;
+    229 clock_getres "np" => Split;
+    230 clock_nanosleep "nnpp" => Split;
     231 exit_group "" => Local;
     232 epoll_wait "fpnn" => Delegate;
     233 epoll_ctl "fnnp" => Delegate;
-    234 tgkill "" => Local;
+    234 tgkill "nnn" => Split;
     235 utimes "sp" => Delegate;
     236 vserver "" => Refuse(Errno::ENOSYS);
     237 mbind "" => Refuse(Errno::ENOSYS);
@@ -517,7 +531,7 @@ const CALL_TABLE: &[Call] = calls! {
 
 #[cfg(test)]
 mod tests {
-    use super::{Arg, CALLS, Route, lookup, nr};
+    use super::{Arg, CALLS, lookup, nr};
 
     #[test]
     fn the_table_is_sorted_and_found_by_number() {
@@ -528,10 +542,10 @@ mod tests {
     }
 
     #[test]
-    fn only_delegated_calls_have_signatures() {
+    fn only_calls_that_reach_the_proxy_have_signatures() {
         for call in CALLS {
             assert!(call.args().count() <= 6, "{}", call.name);
-            assert!(call.route == Route::Delegate || call.args().count() == 0, "{}", call.name);
+            assert!(call.reaches_proxy() || call.args().count() == 0, "{}", call.name);
         }
         let read = lookup(u64::from(nr::READ)).unwrap();
         assert!(read.args().eq([Arg::Fd, Arg::Pointer, Arg::Number]));

@@ -88,6 +88,7 @@ pub fn init(boot: BootInfo) -> &'static Kernel {
     if isolation == Isolation::Fused {
         segments::allow_only_hypercall_ports();
     }
+    status.ignored_signals.store(boot.ignored_signals, Relaxed);
     let proxy = Proxy::new(&boot, privilege);
     let memory = memory::init(&boot, privilege);
     let kernel = Kernel {
@@ -97,7 +98,7 @@ pub fn init(boot: BootInfo) -> &'static Kernel {
         time: memory::shared(layout::TIME_PAGE),
         memory: OneCore::new(memory),
         proxy: OneCore::new(proxy),
-        process: OneCore::new(Process::default()),
+        process: OneCore::new(Process::new(&boot)),
         boot,
     };
     KERNEL.0.get_or_init(|| kernel)

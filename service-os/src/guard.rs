@@ -1,13 +1,13 @@
 //! What of a delegated call is let through to Linux.
 //!
 //! The LWK is not trusted. The triage table says which numbers are calls that the proxy makes at all; here the arguments
-//! of such a call are kept off what is the proxy's own: its memory (pointers end at `USER_END`) and its descriptors.
+//! of such a call are kept off what is the proxy's own: its memory and its descriptors.
 
 use std::ops::Range;
 use std::os::fd::RawFd;
 
 use margay_abi::Errno;
-use margay_abi::calls::{Arg, Call, Route, nr};
+use margay_abi::calls::{Arg, Call, nr};
 use margay_abi::layout::USER_END;
 
 /// The descriptors that the VMM passes: `base` guest memory, `base + 1` the doorbell, `base + 2` the LWK's wake-up, and
@@ -49,6 +49,10 @@ impl Reserved {
     }
 }
 
+/// Where the proxy's own memory may lie: above the program's, in the lower half of the addresses. Linux itself refuses
+/// pointers to the upper half; a number there is a negative one.
+const OWN_MEMORY: Range<u64> = USER_END..1 << 47;
+
 /// A call that may be made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Admitted {
@@ -77,16 +81,16 @@ impl Admitted {
 /// Lets a call through, or says what the program gets instead.
 ///
 /// # Errors
-/// `ENOSYS`: not a delegated call. `EFAULT`: a pointer outside the program's addresses. `EBADF`: a descriptor of the proxy's.
+/// `ENOSYS`: not a call for the proxy. `EFAULT`: a pointer to the proxy's memory. `EBADF`: a descriptor of the proxy's.
 #[inline]
 pub fn admit(reserved: Reserved, call: &Call, args: [u64; 6]) -> Result<Admitted, Errno> {
-    if call.route != Route::Delegate {
+    if !call.reaches_proxy() {
         return Err(Errno::ENOSYS);
     }
     for (kind, &arg) in call.args().zip(&args) {
         match kind {
             Arg::Number => {}
-            Arg::Pointer | Arg::Path if arg >= USER_END => return Err(Errno::EFAULT),
+            Arg::Pointer | Arg::Path if OWN_MEMORY.contains(&arg) => return Err(Errno::EFAULT),
             Arg::Pointer | Arg::Path => {}
             Arg::Fd | Arg::DirFd if reserved.holds(arg) => return Err(Errno::EBADF),
             Arg::Fd | Arg::DirFd => {}

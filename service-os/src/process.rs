@@ -64,10 +64,15 @@ impl Process {
         if call.nr() == nr::CLOSE_RANGE {
             return self.close_range(call);
         }
-        match self.exe.redirect(call, &self.mirror) {
+        let ret = match self.exe.redirect(call, &self.mirror) {
             Redirected::Call(call) => raw::call(&call),
             Redirected::Done(ret) => ret,
+        };
+        if nr::CHANGES_CREDENTIALS.contains(&call.nr()) {
+            // Linux takes the wish to die with the VMM back when credentials change (prctl(2), PR_SET_PDEATHSIG).
+            signals::die_with_parent();
         }
+        ret
     }
 
     /// The first error, or 0.

@@ -23,6 +23,11 @@ pub fn set_up() -> io::Result<()> {
     raw::hold_back(&OF_CALLS)
 }
 
+/// Asks Linux to kill this process when the VMM dies, as the VMM did when it started it.
+pub fn die_with_parent() {
+    raw::set_parent_death_signal(libc::SIGKILL);
+}
+
 /// The signals that calls have raised since the last time, bit `n - 1` for signal `n`.
 #[cold]
 pub fn raised() -> u64 {

@@ -311,6 +311,19 @@ fn the_heap_is_mapped_ahead_and_always_clear() {
 }
 
 #[test]
+fn the_heap_grows_writable_whatever_was_done_to_its_end() {
+    let mut space = space(64 * MIB);
+    space.brk(HEAP + MIB);
+    space.mprotect(HEAP + 8 * PAGE, MIB - 8 * PAGE, R).unwrap();
+    space.brk(HEAP + 16 * PAGE);
+    space.brk(HEAP + MIB);
+    assert!(space.is_mapped(HEAP + 16 * PAGE, PAGE, Prot::WRITE));
+    assert!(space.translate(HEAP + 16 * PAGE).unwrap().1.contains(PageFlags::WRITE));
+    assert!(!space.translate(HEAP + 8 * PAGE).unwrap().1.contains(PageFlags::WRITE));
+    space.check();
+}
+
+#[test]
 fn advice_clears_private_memory_only() {
     let mut space = space(64 * MIB);
     let private = space.mmap(0, 4 * PAGE, RW, PRIVATE).unwrap();

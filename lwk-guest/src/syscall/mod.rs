@@ -50,7 +50,7 @@ pub extern "C" fn serve_escaped(frame: &CallFrame) -> u64 {
 fn triage(kernel: &'static Kernel, number: u64, args: [u64; 6]) -> u64 {
     let result = match calls::lookup(number) {
         Some(call) => match call.route {
-            Route::Local => local(kernel, call.nr, args),
+            Route::Local | Route::Split => local(kernel, call.nr, args),
             Route::Delegate => return delegate(kernel, call.nr, args),
             Route::Refuse(errno) => {
                 process::explain_refusal(kernel, call);

@@ -1,7 +1,7 @@
 //! The process: identity, thread pointer, name, exit.
 
 use margay_abi::Errno;
-use margay_abi::boot::Isolation;
+use margay_abi::boot::{BootInfo, Isolation};
 use margay_abi::calls::{Call, nr, private};
 use margay_abi::hypercall::Hypercall;
 use margay_abi::layout;
@@ -16,7 +16,6 @@ use crate::report::{self, log};
 const NAME_BYTES: usize = 16;
 
 /// The program.
-#[derive(Default)]
 pub struct Process {
     /// Signal dispositions, mask and stack.
     pub signals: Signals,
@@ -27,6 +26,12 @@ pub struct Process {
 }
 
 impl Process {
+    /// A process that has not begun, with the dispositions that it inherits.
+    pub fn new(boot: &BootInfo) -> Self {
+        let signals = Signals::new(boot.ignored_signals);
+        Process { signals, name: [0; NAME_BYTES], explained: false }
+    }
+
     /// Names the process after its program: the last part of the path, as `execve` does.
     pub fn set_name(&mut self, path: &[u8]) {
         let base = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);

@@ -65,9 +65,14 @@ pub struct Signals {
 /// `SS_DISABLE`.
 const STACK_DISABLED: u64 = 2;
 
-impl Default for Signals {
-    fn default() -> Self {
-        Signals { actions: [[0; 4]; 64], blocked: 0, pending: 0, stack: [0, STACK_DISABLED, 0] }
+impl Signals {
+    /// Default dispositions, except for the signals of the set `ignored`.
+    pub fn new(ignored: u64) -> Self {
+        let mut actions = [[SIG_DFL, 0, 0, 0]; 64];
+        for (bit, action) in actions.iter_mut().enumerate() {
+            action[0] = if ignored >> bit & 1 != 0 { SIG_IGN } else { SIG_DFL };
+        }
+        Signals { actions, blocked: 0, pending: 0, stack: [0, STACK_DISABLED, 0] }
     }
 }
 

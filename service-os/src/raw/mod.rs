@@ -4,7 +4,9 @@ mod memory;
 mod signal;
 
 pub use memory::{Shared, copy_in, copy_out, map, protect, unmap};
-pub use signal::{die_by, exit, hold_back, set_disposition, take_held_back};
+pub use signal::{
+    die_by, exit, hold_back, set_disposition, set_parent_death_signal, take_held_back,
+};
 
 use std::arch::asm;
 use std::fs::File;

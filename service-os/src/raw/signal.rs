@@ -42,6 +42,12 @@ pub fn set_disposition(signal: c_int, disposition: libc::sighandler_t) -> io::Re
     if old == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Has Linux send `signal` to this process when its parent dies.
+pub fn set_parent_death_signal(signal: c_int) {
+    // SAFETY: takes integers. It fails for no valid signal.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal) };
+}
+
 /// Ends the process with `status`, at once.
 pub fn exit(status: c_int) -> ! {
     // SAFETY: always allowed.

@@ -7,9 +7,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use super::pin::pin_to_core;
 use super::stats::Distribution;
 use super::{BenchError, Cores};
+use crate::run::affinity;
+use crate::units::CoreId;
 use crate::vm::clock::read_tsc;
 
 /// Round trips before the clock runs.
@@ -47,6 +48,10 @@ struct Lines {
     reply: Line,
 }
 
+fn pin(core: CoreId) -> Result<(), BenchError> {
+    affinity::bind([core]).map_err(|source| BenchError::Pin { core, source })
+}
+
 /// Measures `round_trips` (at least 1) round trips from the LWK's core to the service core and back.
 ///
 /// # Errors
@@ -55,7 +60,7 @@ pub fn measure(cores: Cores, round_trips: usize, tsc_hz: f64) -> Result<Distribu
     let lines = Lines::default();
     thread::scope(|scope| {
         let responder = scope.spawn(|| {
-            let pinned = pin_to_core(cores.service);
+            let pinned = pin(cores.service);
             match &pinned {
                 Ok(()) => respond(&lines),
                 Err(_) => lines.reply.set(STOP),
@@ -63,7 +68,7 @@ pub fn measure(cores: Cores, round_trips: usize, tsc_hz: f64) -> Result<Distribu
             pinned
         });
         let requester = scope.spawn(|| {
-            let pinned = pin_to_core(cores.lwk);
+            let pinned = pin(cores.lwk);
             let cycles =
                 pinned.as_ref().map_or_else(|_| Vec::new(), |()| request(&lines, round_trips));
             lines.request.set(STOP);

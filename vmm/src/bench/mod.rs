@@ -9,7 +9,6 @@
 pub mod child;
 pub mod figures;
 pub mod floor;
-mod pin;
 pub mod stats;
 pub mod syscall;
 pub mod table;

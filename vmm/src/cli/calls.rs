@@ -27,6 +27,8 @@ pub struct CallsArgs {
 enum RouteName {
     /// The lightweight kernel does it
     Local,
+    /// The lightweight kernel does its part, Linux the rest
+    Split,
     /// Linux does it
     Delegate,
     /// Nobody does it
@@ -37,6 +39,7 @@ impl RouteName {
     const fn of(route: Route) -> RouteName {
         match route {
             Route::Local => RouteName::Local,
+            Route::Split => RouteName::Split,
             Route::Delegate => RouteName::Delegate,
             Route::Refuse(_) => RouteName::Refuse,
         }
@@ -45,6 +48,9 @@ impl RouteName {
     const fn title(self) -> &'static str {
         match self {
             RouteName::Local => "local: the lightweight kernel does it",
+            RouteName::Split => {
+                "split: the lightweight kernel does what concerns itself, the proxy the rest"
+            }
             RouteName::Delegate => "delegate: the proxy makes the call on Linux",
             RouteName::Refuse => "refuse: the program gets the error",
         }
@@ -63,7 +69,7 @@ impl From<&Call> for CallRecord {
     fn from(call: &Call) -> CallRecord {
         let errno = match call.route {
             Route::Refuse(errno) => errno.name(),
-            Route::Local | Route::Delegate => None,
+            Route::Local | Route::Split | Route::Delegate => None,
         };
         CallRecord { nr: call.nr, name: call.name, route: RouteName::of(call.route), errno }
     }
@@ -76,7 +82,7 @@ pub(super) fn execute(args: &CallsArgs, out: &mut impl Write) -> Result<Exit, Cl
         print_json(out, &records)?;
         return Ok(Exit::Success);
     }
-    for route in [RouteName::Local, RouteName::Delegate, RouteName::Refuse] {
+    for route in [RouteName::Local, RouteName::Split, RouteName::Delegate, RouteName::Refuse] {
         let calls: Vec<_> = records.iter().filter(|record| record.route == route).collect();
         if !calls.is_empty() {
             writeln!(out, "{} ({})", route.title(), calls.len())?;

@@ -179,7 +179,7 @@ fn write_registers(text: &mut String, status: &StatusPage) {
 fn write_row<'a>(text: &mut String, values: impl IntoIterator<Item = (&'a str, u64)>) {
     let values: Vec<_> = values.into_iter().collect();
     for row in values.chunks(4) {
-        text.push_str(" ");
+        text.push(' ');
         for (name, value) in row {
             let _ = write!(text, " {name:>6} {value:016x}");
         }

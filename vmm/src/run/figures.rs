@@ -90,7 +90,7 @@ pub struct Memory {
 pub struct Call {
     /// Its name.
     pub name: String,
-    /// "local", "delegated" or "refused".
+    /// "local", "split", "delegated" or "refused".
     pub route: &'static str,
     /// How often it was made.
     pub count: u64,
@@ -179,6 +179,7 @@ fn calls(stats: &CallStats, ns: impl Fn(u64) -> u64) -> Vec<Call> {
                 name: entry.map_or_else(|| format!("call_{nr}"), |call| call.name.to_owned()),
                 route: match entry.map(|call| call.route) {
                     Some(Route::Local) => "local",
+                    Some(Route::Split) => "split",
                     Some(Route::Delegate) => "delegated",
                     Some(Route::Refuse(_)) | None => "refused",
                 },

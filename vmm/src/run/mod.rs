@@ -7,10 +7,11 @@
 //!
 //! Everything is owned by this process or dies with it: see `docs/architecture.md`, "Ends and failures".
 
-mod affinity;
+pub(crate) mod affinity;
 mod control;
 mod crash;
 mod figures;
+mod inherited;
 mod parts;
 mod proxy;
 mod symbols;
@@ -290,6 +291,7 @@ fn boot_info(
         huge_pages: u32::from(lwk.isolation == Isolation::Protected),
         random: random_bytes().map_err(RunError::system("get random bytes"))?,
         tsc_hz,
+        ignored_signals: inherited::ignored_signals(),
     })
 }
 

@@ -1,0 +1,10 @@
+//! The whole-system tests. One binary, so that the virtual node needs one file; one module for each kind of promise.
+
+mod bad_node_files;
+mod bad_programs;
+mod busybox;
+mod crashes;
+mod ends;
+mod programs;
+mod streams;
+mod waiting;
