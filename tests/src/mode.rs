@@ -18,7 +18,7 @@ impl Mode {
     /// All modes to test here.
     ///
     /// # Panics
-    /// If [`VARIABLE`] is not a list of modes.
+    /// If `MARGAY_TEST_MODES` is not a list of modes.
     pub fn all() -> Vec<Mode> {
         let list = std::env::var(VARIABLE).unwrap_or_else(|_| "fused/queue,fused/hypercall".into());
         let modes: Option<Vec<Mode>> = list.split(',').map(Mode::parse).collect();

@@ -2,7 +2,7 @@
 //!
 //! In Rust rather than shell because most of it is about processes, pipes and files that must be exact: the virtual
 //! node passes a command's output byte for byte. [`dist`] builds the shippable folder, [`programs`] the programs that
-//! tests run, [`node`] the virtual node, [`test`] everything that must hold, [`demo`] what a newcomer sees first.
+//! tests run, [`node`] the virtual node, [`mod@test`] everything that must hold, [`demo`] what a newcomer sees first.
 
 use std::process::ExitCode;
 

@@ -179,5 +179,5 @@ pub static GDT: Gdt = Gdt([
 const _: () = {
     assert!(TSS_BITMAP_OFFSET == 104 && core::mem::offset_of!(TaskState, rsp0) == 4);
     assert!(core::mem::offset_of!(TaskState, io_bitmap) == 102);
-    assert!(KERNEL_STACK_TOP % 16 == 0 && TRAP_STACK_TOP % 16 == 0 && NESTED_STACK_TOP % 16 == 0);
+    assert!((KERNEL_STACK_TOP | TRAP_STACK_TOP | NESTED_STACK_TOP).is_multiple_of(16));
 };

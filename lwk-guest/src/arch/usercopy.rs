@@ -89,7 +89,7 @@ pub fn read_bytes(addr: u64, bytes: &mut [u8]) -> Result<(), Errno> {
     if left == 0 { Ok(()) } else { Err(Errno::EFAULT) }
 }
 
-/// Writes `bytes` to the program's address `addr`, as [`write`].
+/// Writes `bytes` to the program's address `addr`, as [`fn@write`].
 pub fn write_bytes(addr: u64, bytes: &[u8]) -> Result<(), Errno> {
     check(addr, bytes.len())?;
     // SAFETY: as in `write`.
