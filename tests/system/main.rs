@@ -5,6 +5,7 @@ mod bad_programs;
 mod busybox;
 mod crashes;
 mod ends;
+mod hostile;
 mod programs;
 mod streams;
 mod waiting;

@@ -115,6 +115,7 @@ struct Running {
     proxy: Proxy,
     vcpu: JoinHandle<Outcome>,
     vcpu_done: EventFd,
+    kick: EventFd,
     stopper: Stopper,
     signals: control::SignalFd,
     clock: ClockWriter,
@@ -152,9 +153,10 @@ impl Running {
 
         let vcpu_done =
             EventFd::new(libc::EFD_CLOEXEC).map_err(RunError::system("make an eventfd"))?;
+        let kick = vm.kick.try_clone().map_err(RunError::system("copy an eventfd"))?;
         let stopper = Stopper::new();
         let vcpu = start_vcpu(vm, request, &memory, &info, &vcpu_done, &stopper)?;
-        Ok(Running { memory, proxy, vcpu, vcpu_done, stopper, signals, clock, parts, tsc_hz })
+        Ok(Running { memory, proxy, vcpu, vcpu_done, kick, stopper, signals, clock, parts, tsc_hz })
     }
 
     /// Waits for an end: the LWK's or the proxy's.
@@ -175,7 +177,7 @@ impl Running {
         let mut stuck = None;
         let proxy_ended = match ended {
             Ok(Ended::Proxy) => self.proxy.wait(),
-            Ok(Ended::Vcpu) if self.expects_exit() => match self.proxy.wait_for(PROXY_DEADLINE) {
+            Ok(Ended::Vcpu) if self.expects_exit() => match self.wait_for_proxy() {
                 Some(status) => Ok(status),
                 None => {
                     stuck = Some(RunError::ProxyStuck(self.proxy.pid()));
@@ -201,6 +203,13 @@ impl Running {
                 program: request.program.path.clone(),
             }),
         }
+    }
+
+    /// Waits for the end of a proxy that was told to. A mad LWK may not have rung, so this rings once more.
+    fn wait_for_proxy(&mut self) -> Option<ExitStatus> {
+        // The counter of an eventfd overflows only after 2^64 rings.
+        let _ = self.kick.write(1);
+        self.proxy.wait_for(PROXY_DEADLINE)
     }
 
     /// Whether the LWK has told its proxy to end: it shut down, rather than failed. The vCPU's thread has ended.
