@@ -107,7 +107,6 @@ impl Proxy {
                 if let Some(reply) = self.driver.poll() {
                     return reply;
                 }
-                core::hint::spin_loop();
             }
             if cpu::read_tsc().wrapping_sub(start) < self.spin_cycles {
                 continue;

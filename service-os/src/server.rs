@@ -65,7 +65,6 @@ impl Server {
                 if let Some(request) = self.device.poll().map_err(ProxyError::Ring)? {
                     return Ok(Some(request));
                 }
-                std::hint::spin_loop();
             }
             if since.get_or_insert_with(Instant::now).elapsed() >= spin {
                 return Ok(None);

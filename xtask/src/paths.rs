@@ -1,6 +1,10 @@
 //! Where things are in the source tree and among what is built.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 /// The source tree's top.
 pub fn root() -> PathBuf {
@@ -23,5 +27,14 @@ pub fn from_user(path: &Path) -> PathBuf {
     match std::env::var_os("MARGAY_CALLER_DIR") {
         Some(dir) => Path::new(&dir).join(path),
         None => path.to_owned(),
+    }
+}
+
+/// Whether `product` is missing or was made before its source was last changed.
+pub fn is_older(product: &Path, source: &Path) -> bool {
+    let changed = |path: &Path| -> Option<SystemTime> { fs::metadata(path).ok()?.modified().ok() };
+    match (changed(product), changed(source)) {
+        (Some(product), Some(source)) => product < source,
+        _ => true,
     }
 }

@@ -4,14 +4,13 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::SystemTime,
 };
 
 use crate::{
     command::{command, run},
     dist::MUSL,
     error::Error,
-    paths,
+    paths::{self, is_older},
 };
 
 /// The built programs.
@@ -85,12 +84,4 @@ fn builds_of(source: &Path) -> Vec<(String, Command)> {
 /// What must follow the source on a C compiler's command line.
 fn libraries(source: &Path) -> &'static [&'static str] {
     if source.extension().is_some_and(|extension| extension == "c") { &["-lm"] } else { &[] }
-}
-
-fn is_older(program: &Path, source: &Path) -> bool {
-    let changed = |path: &Path| -> Option<SystemTime> { fs::metadata(path).ok()?.modified().ok() };
-    match (changed(program), changed(source)) {
-        (Some(program), Some(source)) => program < source,
-        _ => true,
-    }
 }

@@ -64,13 +64,18 @@ const FUSED_HANDLER_FLAGS: u64 = 0x202;
 
 global_asm!(
     r#"
-    .macro has_error_code vector
+    # The vector, and before it a zero where the processor pushes no error code (SDM vol 3 table 6-1).
+    .macro push_vector vector
         .set has_error, 0
         .irp v, 8, 10, 11, 12, 13, 14, 17, 21, 29, 30
             .if \vector == \v
                 .set has_error, 1
             .endif
         .endr
+        .if has_error == 0
+            push 0
+        .endif
+        push \vector
     .endm
 
     .macro push_general
@@ -113,11 +118,7 @@ global_asm!(
     .set vector, 0
     .rept 32
         .balign 16
-        has_error_code vector
-        .if has_error == 0
-            push 0
-        .endif
-        push vector
+        push_vector vector
         jmp trap_protected
         .set vector, vector + 1
     .endr
@@ -125,11 +126,7 @@ global_asm!(
     .set vector, 0
     .rept 32
         .balign 16
-        has_error_code vector
-        .if has_error == 0
-            push 0
-        .endif
-        push vector
+        push_vector vector
         .if vector == 6
             jmp trap_fused_undefined
         .elseif vector == 14

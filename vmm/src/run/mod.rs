@@ -109,6 +109,10 @@ pub fn execute(request: &RunRequest) -> Result<Exit, RunError> {
     finished.report(request, &milestones)
 }
 
+/// How much longer than its proxy an LWK polls before it halts. Its core has nothing else to do, and many calls that are not
+/// quick (a read of a MiB) are shorter than a halt and a wake-up.
+const LWK_PATIENCE: u32 = 20;
+
 /// A running LWK with its proxy.
 struct Running {
     memory: Arc<GuestMemory>,
@@ -294,7 +298,7 @@ fn boot_info(
         cores: lwk.cores.len() as u32,
         pid: proxy.pid(),
         ids,
-        spin_cycles: cycles(request.partition.spin, tsc_hz),
+        spin_cycles: cycles(request.partition.spin * LWK_PATIENCE, tsc_hz),
         program_fd: proxy.program_fd() as u32,
         // A pagetable-based KVM, where fused mode is at home, shows them but faults on their use.
         huge_pages: u32::from(lwk.isolation == Isolation::Protected),

@@ -4,15 +4,15 @@ use std::{
     ffi::OsStr,
     fs,
     os::unix::{ffi::OsStrExt, fs::PermissionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use super::{Job, kernel::Kernel};
 use crate::{
-    command::{command, output},
+    command::{command, output, run},
     cpio::Archive,
     error::Error,
-    paths,
+    paths::{self, is_older},
 };
 
 /// Statically linked, from Debian's package `busybox-static`.
@@ -53,6 +53,7 @@ pub fn build(kernel: &Kernel, job: &Job, marker: &[u8]) -> Result<Vec<u8>, Error
         order.push('\n');
     }
     archive.file("lib/modules/order", 0o644, order.as_bytes());
+    add(&mut archive, &hold_kvm()?, "bin/hold_kvm")?;
     add(&mut archive, &paths::dist(), "margay")?;
     for (host, guest) in &job.files {
         add(&mut archive, host, guest.trim_matches('/'))?;
@@ -88,6 +89,18 @@ fn busybox(archive: &mut Archive) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// The helper that `ci/node/init` starts, built if need be.
+fn hold_kvm() -> Result<PathBuf, Error> {
+    let source = paths::root().join("ci/node/hold_kvm.c");
+    let program = paths::target().join("images/hold_kvm");
+    if is_older(&program, &source) {
+        let mut compile = command("cc");
+        compile.args(["-O2", "-Wall", "-Wextra", "-Werror", "-static", "-s", "-o"]);
+        run(compile.arg(&program).arg(&source))?;
+    }
+    Ok(program)
 }
 
 /// A shell script that becomes the command, each word exactly as given.

@@ -26,7 +26,7 @@ use crate::{command::line, error::Error};
 /// AMD's SVM with nested paging. Without `la57`, user space and kernel are where a common machine has them.
 const CPU: &str = "max,+svm,+npt,-la57";
 /// Lines of the console that an error report shows.
-const CONSOLE_LINES: usize = 25;
+const CONSOLE_LINES: usize = 60;
 /// The shell's status of a program that a closed stdout killed: 128 + SIGPIPE.
 const OUTPUT_CLOSED: u8 = 141;
 
@@ -261,7 +261,7 @@ impl Watch {
 
     fn last_lines(&self) -> String {
         if self.console.is_empty() {
-            return "its console is empty".to_owned();
+            return "its console is empty: did it have too little --memory to boot?".to_owned();
         }
         let lines = self.console.iter().map(|text| format!("  | {text}"));
         format!("the end of its console:\n{}", lines.collect::<Vec<_>>().join("\n"))
