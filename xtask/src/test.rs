@@ -102,7 +102,7 @@ fn run_stage(stage: Stage, only: &str) -> Result<(), Error> {
             run_command(host.args(words(HOST_CRATES)).env(deny.0, deny.1))?;
             run_command(bare(cargo("doc --no-deps -p lwk-guest --quiet")).env(deny.0, deny.1))
         }
-        Stage::Unit => run_command(cargo("test").args(words(HOST_CRATES))),
+        Stage::Unit => run_command(cargo("test --no-fail-fast").args(words(HOST_CRATES))),
         Stage::Native => native(&System::build()?, only),
         Stage::Node => in_node(&System::build()?, only),
     }
