@@ -21,4 +21,4 @@ pub use mode::Mode;
 pub use node::NodeFile;
 pub use place::{Place, busybox, margay, place, program};
 pub use running::Running;
-pub use sys::Signal;
+pub use sys::{KvmDevice, Signal, with_kvm_device};

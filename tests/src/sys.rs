@@ -1,5 +1,7 @@
 //! The few calls that the standard library lacks. All `unsafe` of the harness is here.
 
+use std::{ffi::CStr, io, os::unix::process::CommandExt, process::Command, ptr};
+
 /// Signals that tests send or expect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(i32)]
@@ -54,4 +56,34 @@ pub fn has_children() -> bool {
 pub fn ticks_per_second() -> u64 {
     // SAFETY: sysconf has no memory effects.
     u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).expect("Linux always knows its tick")
+}
+
+/// What `/dev/kvm` is to a command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KvmDevice {
+    /// Not there, nor any other device.
+    Missing,
+    /// Another device.
+    Other,
+}
+
+/// Gives `command` a `/dev/kvm` of its own, in a mount namespace of its own. Needs root.
+pub fn with_kvm_device(command: &mut Command, device: KvmDevice) {
+    let (source, target, kind, flags): (&CStr, &CStr, &CStr, _) = match device {
+        KvmDevice::Missing => (c"none", c"/dev", c"tmpfs", 0),
+        KvmDevice::Other => (c"/dev/null", c"/dev/kvm", c"", libc::MS_BIND),
+    };
+    let private = libc::MS_REC | libc::MS_PRIVATE;
+    // SAFETY: between fork and exec the closure makes system calls only, with strings that live for ever.
+    unsafe {
+        command.pre_exec(move || {
+            check(libc::unshare(libc::CLONE_NEWNS))?;
+            check(libc::mount(ptr::null(), c"/".as_ptr(), ptr::null(), private, ptr::null()))?;
+            check(libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, ptr::null()))
+        });
+    }
+}
+
+fn check(result: i32) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -6,6 +6,7 @@ mod busybox;
 mod crashes;
 mod ends;
 mod hostile;
+mod no_kvm;
 mod programs;
 mod streams;
 mod waiting;
