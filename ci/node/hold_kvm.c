@@ -1,9 +1,9 @@
 /* Keeps two virtual machines open for as long as the virtual node lives, and does nothing with them.
  *
  * Linux patches its own code (static keys) when the first VM is made and when the last one goes, likewise for the first
- * vCPU without a local APIC and the first with one that is switched off. QEMU before 8.2 sometimes goes on executing the
- * breakpoint that the patching puts there for a moment: it translates code that another CPU is just changing. The node then
- * hangs in its scheduler. With these VMs there is no first and no last.
+ * vCPU without a local APIC and the first with one that is switched off. QEMU (seen with 7.2, its CPUs in parallel) sometimes
+ * goes on executing the breakpoint that the patching puts there for a moment: it translates code that another CPU is just
+ * changing. The node then hangs in its scheduler. With these VMs there is no first and no last.
  */
 #include <fcntl.h>
 #include <linux/kvm.h>
