@@ -90,8 +90,8 @@ pub mod nr {
         ($($name:ident = $nr:literal),* $(,)?) => { $(pub const $name: u32 = $nr;)* };
     }
     numbers! {
-        READ = 0, WRITE = 1, CLOSE = 3, MMAP = 9, MPROTECT = 10, MUNMAP = 11, BRK = 12, RT_SIGACTION = 13,
-        RT_SIGPROCMASK = 14, IOCTL = 16, PREAD64 = 17, WRITEV = 20, SCHED_YIELD = 24, MREMAP = 25, MSYNC = 26,
+        READ = 0, CLOSE = 3, MMAP = 9, MPROTECT = 10, MUNMAP = 11, BRK = 12, RT_SIGACTION = 13,
+        RT_SIGPROCMASK = 14, PREAD64 = 17, SCHED_YIELD = 24, MREMAP = 25, MSYNC = 26,
         MINCORE = 27, MADVISE = 28, DUP2 = 33, PAUSE = 34, NANOSLEEP = 35, GETPID = 39, EXIT = 60, KILL = 62, FCNTL = 72,
         READLINK = 89, GETTIMEOFDAY = 96, GETPPID = 110, RT_SIGPENDING = 127, SIGALTSTACK = 131, MLOCK = 149,
         MUNLOCK = 150, MLOCKALL = 151, MUNLOCKALL = 152, PRCTL = 157, ARCH_PRCTL = 158, GETTID = 186, TKILL = 200,
@@ -103,9 +103,21 @@ pub mod nr {
         EXECVE = 59, CLONE3 = 435,
     }
 
-    /// The calls that change a process's credentials.
-    pub const CHANGES_CREDENTIALS: [u32; 9] =
-        [SETUID, SETGID, SETREUID, SETREGID, SETRESUID, SETRESGID, SETFSUID, SETFSGID, CAPSET];
+    /// Whether a call changes the credentials of its process.
+    pub const fn changes_credentials(nr: u32) -> bool {
+        matches!(
+            nr,
+            SETUID
+                | SETGID
+                | SETREUID
+                | SETREGID
+                | SETRESUID
+                | SETRESGID
+                | SETFSUID
+                | SETFSGID
+                | CAPSET
+        )
+    }
 }
 
 /// The entry of a call number; `None` for numbers that Linux does not have (`ENOSYS`).

@@ -8,7 +8,7 @@
 //! 0x0010_1000  status page: state, crash report
 //! 0x0010_2000  channels, one page each
 //! 0x0014_2000  map log
-//! 0x0015_2000  call statistics
+//! 0x0014_b000  call statistics
 //! 0x0020_0000  the LWK's image, then its heap
 //! 0x0040_0000  program block (arguments), later free
 //!              free memory, up to the partition's size

@@ -68,7 +68,7 @@ impl Process {
             Redirected::Call(call) => raw::call(&call),
             Redirected::Done(ret) => ret,
         };
-        if nr::CHANGES_CREDENTIALS.contains(&call.nr()) {
+        if nr::changes_credentials(call.nr()) {
             // Linux takes the wish to die with the VMM back when credentials change (prctl(2), PR_SET_PDEATHSIG).
             signals::die_with_parent();
         }

@@ -101,7 +101,7 @@ pub fn clock_nanosleep(
 }
 
 /// The nanoseconds of a `timespec` in the program's memory.
-pub fn relative_ns(addr: u64) -> core::result::Result<u64, Errno> {
+fn relative_ns(addr: u64) -> core::result::Result<u64, Errno> {
     let [seconds, ns] = usercopy::read::<[i64; 2]>(addr)?;
     if seconds < 0 || !(0..NS_PER_S as i64).contains(&ns) {
         return Err(Errno::EINVAL);

@@ -241,8 +241,7 @@ fn start_vcpu(
     let services = Services { memory: Arc::clone(memory), kick, spin_cycles: info.spin_cycles };
     let core = request.partition.lwk.cores[0];
     let stopper = stopper.clone();
-    let pinned = affinity::check(core).map_err(RunError::system("bind a thread to the LWK's core"));
-    pinned?;
+    affinity::check(core).map_err(RunError::system("bind a thread to the LWK's core"))?;
     std::thread::Builder::new()
         .name(format!("vcpu-{}", request.partition.lwk.name))
         .spawn(move || {
