@@ -9,7 +9,6 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod command;
-mod cpio;
 mod demo;
 mod dist;
 mod error;

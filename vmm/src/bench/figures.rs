@@ -7,8 +7,8 @@ use super::Cores;
 use super::stats::{Distribution, median};
 use crate::host::probe::Engine;
 use crate::host::{HostFacts, KvmFacts};
+use crate::lwk::clock::measure_tsc_hz;
 use crate::units::Bytes;
-use crate::vm::clock::measure_tsc_hz;
 
 /// The figures. Its JSON is the output of `margay bench syscall --json`.
 #[derive(Clone, Debug, Serialize)]

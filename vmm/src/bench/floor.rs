@@ -9,9 +9,9 @@ use std::thread;
 
 use super::stats::Distribution;
 use super::{BenchError, Cores};
+use crate::lwk::clock::read_tsc;
 use crate::run::affinity;
 use crate::units::CoreId;
-use crate::vm::clock::read_tsc;
 
 /// Round trips before the clock runs.
 const WARM_UP: usize = 10_000;

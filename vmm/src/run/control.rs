@@ -10,7 +10,7 @@ use vmm_sys_util::eventfd::EventFd;
 use vmm_sys_util::timerfd::TimerFd;
 
 use super::proxy::Proxy;
-use crate::vm::clock::{self, ClockWriter};
+use crate::lwk::clock::{self, ClockWriter};
 
 /// Who ended first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

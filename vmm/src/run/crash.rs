@@ -11,8 +11,8 @@ use margay_abi::{Errno, calls, layout};
 use vm_memory::{Bytes, GuestAddress};
 
 use super::symbols::Symbols;
-use crate::vm::memory::GuestMemory;
-use crate::vm::vcpu::{End, Outcome};
+use crate::lwk::vcpu::{End, Outcome};
+use crate::memory::GuestMemory;
 
 /// The most frames of a backtrace.
 const FRAMES: usize = 32;

@@ -9,9 +9,9 @@ use margay_abi::stats::CallStats;
 use margay_abi::status::StatusPage;
 use serde::Serialize;
 
+use crate::lwk::vcpu::Outcome;
+use crate::memory::{Backing, GuestMemory};
 use crate::text;
-use crate::vm::memory::{Backing, GuestMemory};
-use crate::vm::vcpu::Outcome;
 
 /// TSC values of the steps on this side.
 #[derive(Clone, Copy, Debug)]

@@ -35,12 +35,12 @@ use vmm_sys_util::eventfd::EventFd;
 
 use crate::config::PageChoice;
 use crate::exit::Exit;
+use crate::lwk::boot::{self, BootError, ProgramStrings};
+use crate::lwk::clock::{self, ClockWriter};
+use crate::lwk::vcpu::{self, End, Outcome, Services, Stopper};
+use crate::lwk::vm::{Vm, VmError};
+use crate::memory::{Backing, GuestMemory, MemoryError, PageRequest};
 use crate::request::{Report, RunRequest};
-use crate::vm::boot::{self, BootError, ProgramStrings};
-use crate::vm::clock::{self, ClockWriter};
-use crate::vm::memory::{Backing, GuestMemory, MemoryError, PageRequest};
-use crate::vm::vcpu::{self, End, Outcome, Services, Stopper};
-use crate::vm::{Vm, VmError};
 
 use control::{Control, Ended};
 use figures::Milestones;

@@ -13,9 +13,9 @@ use std::time::Duration;
 use super::control::signal_set;
 use super::parts::Parts;
 use crate::exit::Exit;
+use crate::lwk::vm::Vm;
+use crate::memory::GuestMemory;
 use crate::request::RunRequest;
-use crate::vm::Vm;
-use crate::vm::memory::GuestMemory;
 
 /// Descriptors that the proxy gets: guest memory, kick, wake, program.
 const PASSED: usize = 4;

@@ -8,9 +8,10 @@ use std::{
 };
 
 use super::{Job, kernel::Kernel};
+use margay_initramfs::Archive;
+
 use crate::{
     command::{command, output, run},
-    cpio::Archive,
     error::Error,
     paths::{self, is_older},
 };

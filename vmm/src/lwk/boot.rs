@@ -15,7 +15,7 @@ use margay_abi::layout;
 use thiserror::Error;
 use vm_memory::{Bytes, GuestAddress};
 
-use super::memory::GuestMemory;
+use crate::memory::GuestMemory;
 
 /// Why a guest cannot be prepared.
 #[derive(Debug, Error)]

@@ -1,12 +1,5 @@
 //! One LWK guest on KVM: its memory, its vCPU, its doorbells.
 
-pub mod boot;
-pub mod clock;
-mod cpu;
-pub mod exits;
-pub mod memory;
-pub mod vcpu;
-
 use std::fs::File;
 use std::io;
 
@@ -19,7 +12,8 @@ use margay_abi::hypercall::{Hypercall, WAKE_VECTOR};
 use thiserror::Error;
 use vmm_sys_util::eventfd::EventFd;
 
-use memory::GuestMemory;
+use super::{boot, clock, cpu};
+use crate::memory::GuestMemory;
 
 /// Why a VM cannot be made.
 #[derive(Debug, Error)]
@@ -44,7 +38,7 @@ pub enum VmError {
 }
 
 impl VmError {
-    fn kvm(call: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> VmError {
+    pub(super) fn kvm(call: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> VmError {
         move |source| VmError::Kvm { call, source }
     }
 }

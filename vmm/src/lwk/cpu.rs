@@ -9,7 +9,7 @@ use margay_abi::layout;
 
 use vmm_sys_util::ioctl::ioctl_with_ref;
 
-use super::VmError;
+use super::vm::VmError;
 
 // `KVM_SET_DEVICE_ATTR` on a vCPU (Linux `Documentation/virt/kvm/devices/vcpu.rst`), which kvm-ioctls has for Arm only.
 vmm_sys_util::ioctl_iow_nr!(KVM_SET_DEVICE_ATTR, KVMIO, 0xe1, kvm_device_attr);

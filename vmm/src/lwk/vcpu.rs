@@ -16,10 +16,10 @@ use margay_channel::Relay;
 use vmm_sys_util::eventfd::EventFd;
 use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 
-use super::Vm;
 use super::clock::read_tsc;
 use super::exits::{Exit, ExitCounts};
-use super::memory::GuestMemory;
+use super::vm::Vm;
+use crate::memory::GuestMemory;
 
 /// How a vCPU ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
