@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod frame;
+pub mod proxy;
 mod text;
 
 pub use text::Text;

@@ -7,7 +7,7 @@ use crate::bench::BenchError;
 use crate::config::{Explain, NodeFileError};
 use crate::exit::Exit;
 use crate::partition::PartitionProblem;
-use crate::program::ProgramError;
+use crate::program::{self, ProgramError};
 use crate::run::RunError;
 
 /// Why a command failed.
@@ -49,7 +49,7 @@ impl CliError {
             CliError::NodeFile(_) | CliError::Printed | CliError::NoProgram | CliError::Fit(_) => {
                 Exit::Usage
             }
-            CliError::Program(error) => error.exit(),
+            CliError::Program(error) => program::exit(error),
             // As a program that does not ignore the signal.
             CliError::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 Exit::Signal(SIGPIPE)

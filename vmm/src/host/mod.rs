@@ -26,7 +26,6 @@ pub use cores::{CoreFacts, NumaNode};
 pub use kvm::{Capability, KvmError, KvmFacts, open_kvm};
 pub use memory::MemoryFacts;
 pub use pages::{HugePool, PageFacts};
-pub use sys::may_execute;
 pub use verdict::{Offer, Verdict, why_not_protected};
 
 /// Everything about the host.

@@ -1,10 +1,7 @@
-//! System calls that the standard library does not have: affinity, and access by effective user.
+//! System calls that the standard library does not have: affinity.
 
-use std::ffi::CString;
 use std::io;
 use std::mem::size_of_val;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::thread;
 
 use crate::units::{CoreId, CoreSet};
@@ -43,12 +40,4 @@ pub(super) fn allowed(cores: &CoreSet) -> CoreSet {
     };
     let found = thread::scope(|scope| scope.spawn(probe).join());
     found.ok().flatten().unwrap_or_default().intersection(cores)
-}
-
-/// Whether this process may execute a file, by its effective user and groups, as `execve` asks.
-pub fn may_execute(path: &Path) -> bool {
-    // A path with NUL names no file.
-    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
-    // SAFETY: the path is a NUL-terminated string that outlives the call, which only reads it.
-    unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::X_OK, libc::AT_EACCESS) == 0 }
 }

@@ -1,0 +1,27 @@
+//! Between a node and the proxy of a program on the host, on the connection that the command made before it became the proxy.
+
+use serde::{Deserialize, Serialize};
+
+/// Node to proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToProxy {
+    /// The LWK is gone. Print `message`, exit with `status`.
+    End {
+        /// Why, in whole lines.
+        message: String,
+        /// The proxy's exit status.
+        status: u8,
+    },
+    /// The answer to [`FromProxy::Where`], in whole lines.
+    Report {
+        /// Registers, backtrace, last calls.
+        text: String,
+    },
+}
+
+/// Proxy to node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromProxy {
+    /// Where is the program? Asked for before it ends by a signal that calls for a report.
+    Where,
+}
