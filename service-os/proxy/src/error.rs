@@ -14,7 +14,7 @@ use crate::mirror::MirrorError;
 /// The end of a proxy that is not the end of its program.
 #[derive(Debug, Error)]
 pub enum ProxyError {
-    /// The command line is not what the VMM writes.
+    /// The command line is not what margay writes.
     #[error("cannot read the command line (the proxy is started by margay, not by hand)")]
     Args(#[from] ArgsError),
     /// The program file named on the command line is not there.
@@ -25,7 +25,7 @@ pub enum ProxyError {
         /// Why.
         source: io::Error,
     },
-    /// A descriptor that the VMM should have passed is not usable.
+    /// A descriptor that the proxy's maker should have passed is not usable.
     #[error("descriptor {fd} is not the {what} that margay must pass")]
     Descriptor {
         /// Its number.
@@ -55,6 +55,12 @@ pub enum ProxyError {
     /// A doorbell failed.
     #[error("cannot {0} the doorbell")]
     Doorbell(&'static str, #[source] io::Error),
+    /// The thread that watches the control connection cannot be started.
+    #[error("cannot watch the control connection")]
+    Watch(#[source] io::Error),
+    /// The doorbell is a socket, and its other end is closed.
+    #[error("the node is gone: nobody holds the other end of the doorbell")]
+    Gone,
     /// The guest asked to die by something that is not a signal.
     #[error("the guest asked to die by {0}, which is not a signal")]
     NotASignal(u64),

@@ -111,7 +111,7 @@ mod tests {
     use crate::guard::{Reserved, admit};
 
     fn use_by(nr: i64, args: [u64; 6]) -> Option<Use> {
-        use_of_path(&admit(Reserved::new(700), lookup(nr as u64).unwrap(), args).unwrap())
+        use_of_path(&admit(Reserved::new(700, None), lookup(nr as u64).unwrap(), args).unwrap())
     }
 
     #[test]

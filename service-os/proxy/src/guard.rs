@@ -10,17 +10,21 @@ use margay_abi::Errno;
 use margay_abi::calls::{Arg, Call, nr};
 use margay_abi::layout::USER_END;
 
-/// The descriptors that the VMM passes: `base` guest memory, `base + 1` the doorbell, `base + 2` the LWK's wake-up, and
-/// `base + 3` the program file. The first three are the proxy's own, the last is the LWK's to read and close.
+/// The descriptors that the proxy's maker passes: `base` guest memory, `base + 1` the doorbell, `base + 2` the LWK's wake-up, and
+/// `base + 3` the program file; and anywhere else the control connection, if there is one. All but the program file, which is the
+/// LWK's to read and close, are the proxy's own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Reserved {
     base: u32,
+    control: u32,
 }
 
 impl Reserved {
-    /// The descriptors from `base` on, which is not negative.
-    pub fn new(base: RawFd) -> Reserved {
-        Reserved { base: base.unsigned_abs() }
+    /// The descriptors from `base` on, and `control`. None is negative.
+    pub fn new(base: RawFd, control: Option<RawFd>) -> Reserved {
+        let base = base.unsigned_abs();
+        // Without one, a number that is the proxy's own already.
+        Reserved { base, control: control.map_or(base, RawFd::unsigned_abs) }
     }
 
     /// Guest memory.
@@ -28,24 +32,26 @@ impl Reserved {
         self.base as RawFd
     }
 
-    /// The eventfd that the LWK's doorbell signals.
+    /// What becomes readable when the LWK rings: an eventfd, or a stream socket.
     pub const fn kick(self) -> RawFd {
         self.base as RawFd + 1
     }
 
-    /// The eventfd that interrupts the LWK.
+    /// What interrupts the LWK when it is written to: an eventfd, or a stream socket.
     pub const fn wake(self) -> RawFd {
         self.base as RawFd + 2
     }
 
-    /// The proxy's own.
-    const fn own(self) -> Range<u32> {
-        self.base..self.base + 3
+    /// The proxy's own, in order. They may overlap.
+    const fn own(self) -> [Range<u32>; 2] {
+        let (fixed, control) = (self.base..self.base + 3, self.control..self.control + 1);
+        if self.control < self.base { [control, fixed] } else { [fixed, control] }
     }
 
     /// Whether Linux would take this argument for one of the proxy's own: it looks at the low 32 bits.
     fn holds(self, arg: u64) -> bool {
-        self.own().contains(&(arg as u32))
+        let fd = arg as u32;
+        (self.base..self.base + 3).contains(&fd) || fd == self.control
     }
 }
 
@@ -104,21 +110,26 @@ pub fn admit(reserved: Reserved, call: &Call, args: [u64; 6]) -> Result<Admitted
 }
 
 /// The calls that together close what `close_range(first, last)` would, but not the proxy's own descriptors.
-pub fn split_close_range(reserved: Reserved, call: Admitted) -> [Option<Admitted>; 2] {
-    let part = |first: u32, last: u32| {
-        let mut part = call;
-        (part.args[0], part.args[1]) = (first.into(), last.into());
-        Some(part)
+pub fn split_close_range(reserved: Reserved, call: Admitted) -> [Option<Admitted>; 3] {
+    let part = |first: u32, last: u32| Admitted {
+        args: [first.into(), last.into(), call.args[2], call.args[3], call.args[4], call.args[5]],
+        ..call
     };
-    let Range { start, end } = reserved.own();
     let (first, last) = (call.args[0] as u32, call.args[1] as u32);
-    if last < first || last < start || end <= first {
+    let mut parts = [None; 3];
+    if last < first || !reserved.own().iter().any(|own| first < own.end && own.start <= last) {
         // Nothing of ours, or nothing at all, of which Linux has to complain.
-        return [part(first, last), None];
+        parts[0] = Some(part(first, last));
+        return parts;
     }
-    let below = if first < start { part(first, start - 1) } else { None };
-    let above = if end <= last { part(end, last) } else { None };
-    [below, above]
+    let mut from = first;
+    for (own, gap) in reserved.own().iter().zip(&mut parts) {
+        let until = own.start.min(last.saturating_add(1));
+        *gap = (from < until).then(|| part(from, until - 1));
+        from = from.max(own.end);
+    }
+    parts[2] = (from <= last).then(|| part(from, last));
+    parts
 }
 
 #[cfg(test)]

@@ -2,12 +2,14 @@
 //!
 //! Linux knows nothing of a program in an LWK. This process is what Linux sees instead: it owns the program's file
 //! descriptors, credentials, working directory and process id, shows the program's memory at the program's own
-//! addresses, and makes each delegated call as if the program had made it. The VMM starts it, the LWK feeds it.
+//! addresses, and makes each delegated call as if the program had made it. The VMM, the command or the agent makes it, the LWK feeds
+//! it. It is the same in a service VM, where guest memory is a DAX device and the doorbell a socket.
 //!
 //! ```text
 //! args -> server (poll, sleep, reply) -> process (what a request means) -> guard (what is let through)
 //!                                           |                                  |
 //!                                           +-> mirror (map log -> mmap)       +-> raw (the call; all unsafe code)
+//! watch, a thread of its own: what the node says
 //! ```
 //!
 //! Neither the LWK nor the program can make it panic or touch its own memory by an argument of a call. Buffers that are
@@ -19,6 +21,7 @@ mod error;
 mod exe;
 mod extents;
 mod guard;
+mod guest;
 mod mirror;
 mod plan;
 mod process;
@@ -28,7 +31,9 @@ mod rewrite;
 mod server;
 mod signals;
 mod start;
+mod watch;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Exit status when the proxy itself fails, or the LWK breaks the protocol.
@@ -42,7 +47,12 @@ fn main() -> ExitCode {
     match result {
         Ok(never) => match never {},
         Err(error) => {
-            eprintln!("margay-proxy: {}", error::Chain(&error));
+            if matches!(error, error::ProxyError::Gone) {
+                // Who closed the doorbell may be saying why on the control connection.
+                std::thread::sleep(watch::LAST_WORDS);
+            }
+            // A panic, where nobody reads it, would have another status.
+            let _ = writeln!(std::io::stderr(), "margay-proxy: {}", error::Chain(&error));
             ExitCode::from(FAILED)
         }
     }

@@ -4,7 +4,6 @@
 //! them, never executable. The kernel then treats the raw arguments of a delegated call exactly as it would treat the
 //! program's: a buffer that the program may not write is `EFAULT`.
 
-use std::fs::File;
 use std::io;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
@@ -13,6 +12,7 @@ use margay_abi::maplog::{MapLog, MapOp, RECORDS};
 use thiserror::Error;
 
 use crate::extents::Extents;
+use crate::guest::GuestMemory;
 use crate::range::{Prot, UserRange};
 use crate::raw;
 
@@ -63,21 +63,16 @@ enum Change {
 /// The mirror.
 #[derive(Debug)]
 pub struct Mirror {
-    memory: File,
-    memory_bytes: u64,
+    memory: GuestMemory,
     extents: Extents,
     /// Records applied, modulo 2^32.
     applied: u32,
 }
 
 impl Mirror {
-    /// An empty mirror of the guest memory `memory`.
-    ///
-    /// # Errors
-    /// Its size cannot be asked.
-    pub fn new(memory: File) -> io::Result<Mirror> {
-        let memory_bytes = memory.metadata()?.len();
-        Ok(Mirror { memory, memory_bytes, extents: Extents::default(), applied: 0 })
+    /// An empty mirror of `memory`.
+    pub fn new(memory: GuestMemory) -> Mirror {
+        Mirror { memory, extents: Extents::default(), applied: 0 }
     }
 
     /// Applies the records before number `seq` that are not applied yet. Does nothing for a `seq` already passed, which
@@ -117,7 +112,7 @@ impl Mirror {
             Some(match MapOp::from_u32(op)? {
                 MapOp::Map => {
                     let end = gpa.checked_add(len)?;
-                    if !gpa.is_multiple_of(PAGE) || end > self.memory_bytes {
+                    if !gpa.is_multiple_of(PAGE) || end > self.memory.bytes() {
                         return None;
                     }
                     Change::Map { range, gpa, prot: Prot::from_bits(prot)? }
@@ -135,7 +130,7 @@ impl Mirror {
         };
         match change {
             Change::Map { range, gpa, prot } => {
-                raw::map(range, prot, &self.memory, gpa).map_err(failed(range))?;
+                raw::map(range, prot, self.memory.file(), gpa).map_err(failed(range))?;
                 self.extents.set(range, prot);
             }
             Change::Unmap { range } => {

@@ -1,8 +1,5 @@
 //! What a request means.
 
-use std::fs::File;
-use std::io;
-
 use margay_abi::Errno;
 use margay_abi::calls::{self, nr, private};
 use margay_abi::maplog::MapLog;
@@ -11,8 +8,10 @@ use margay_channel::{Reply, Request};
 use crate::error::ProxyError;
 use crate::exe::{Exe, Redirected};
 use crate::guard::{self, Admitted, Reserved};
+use crate::guest::GuestMemory;
 use crate::mirror::Mirror;
 use crate::plan::{self, PlanRequest};
+use crate::signals::ParentTies;
 use crate::{raw, signals};
 
 /// The LWK process as Linux sees it: what all its threads' channels have in common.
@@ -22,20 +21,13 @@ pub struct Process {
     mirror: Mirror,
     reserved: Reserved,
     exe: Exe,
+    ties: ParentTies,
 }
 
 impl Process {
     /// A process that has nothing mapped yet.
-    ///
-    /// # Errors
-    /// The size of guest memory cannot be asked.
-    pub fn new(
-        memory: File,
-        log: &'static MapLog,
-        reserved: Reserved,
-        exe: Exe,
-    ) -> io::Result<Process> {
-        Ok(Process { log, mirror: Mirror::new(memory)?, reserved, exe })
+    pub fn new(memory: GuestMemory, log: &'static MapLog, reserved: Reserved, exe: Exe) -> Process {
+        Process { log, mirror: Mirror::new(memory), reserved, exe, ties: ParentTies::now() }
     }
 
     /// Does what a request asks.
@@ -69,8 +61,7 @@ impl Process {
             Redirected::Done(ret) => ret,
         };
         if nr::changes_credentials(call.nr()) {
-            // Linux takes the wish to die with the VMM back when credentials change (prctl(2), PR_SET_PDEATHSIG).
-            signals::die_with_parent();
+            self.ties.renew();
         }
         ret
     }

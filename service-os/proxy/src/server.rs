@@ -82,8 +82,8 @@ pub struct Doorbell {
 }
 
 impl Doorbell {
-    /// `kick` is a blocking eventfd that the driver signals, `wake` one that interrupts it; `spin` is how long to
-    /// poll before a sleep.
+    /// `kick` blocks and becomes readable when the driver rings, `wake` interrupts the driver when it is written to. Each is an
+    /// eventfd, or a stream socket, which may be the same for both. `spin` is how long to poll before a sleep.
     pub const fn new(kick: File, wake: File, spin: Duration) -> Doorbell {
         Doorbell { kick, wake, spin }
     }
@@ -91,7 +91,9 @@ impl Doorbell {
     /// Sleeps until the driver has rung since the last sleep.
     #[cold]
     fn sleep(&mut self) -> Result<(), ProxyError> {
-        match self.kick.read(&mut [0; 8]) {
+        // An eventfd gives 8 bytes; a socket any part of what was written, and none when its other end is closed.
+        match self.kick.read(&mut [0; 64]) {
+            Ok(0) => Err(ProxyError::Gone),
             Ok(_) => Ok(()),
             // The caller looks at the ring and comes back.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
@@ -101,8 +103,9 @@ impl Doorbell {
 
     #[cold]
     fn wake_driver(&mut self) -> Result<(), ProxyError> {
-        self.wake
-            .write_all(&1_u64.to_ne_bytes())
-            .map_err(|error| ProxyError::Doorbell("ring the guest's", error))
+        self.wake.write_all(&1_u64.to_ne_bytes()).map_err(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => ProxyError::Gone,
+            _ => ProxyError::Doorbell("ring the guest's", error),
+        })
     }
 }

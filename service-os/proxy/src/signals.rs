@@ -15,17 +15,31 @@ const OF_CALLS: [c_int; 2] = [libc::SIGPIPE, libc::SIGXFSZ];
 /// The largest signal number.
 const LAST: u64 = 64;
 
-/// Makes signals what they must be before the first call, in the thread that makes the calls.
+/// Makes signals what they must be before the first call, in the thread that makes the calls. `watched` is left to the thread that
+/// waits for it.
 ///
 /// # Errors
 /// Linux's.
-pub fn set_up() -> io::Result<()> {
-    raw::hold_back(&OF_CALLS)
+pub fn set_up(watched: Option<c_int>) -> io::Result<()> {
+    raw::hold_back(&OF_CALLS, watched)
 }
 
-/// Asks Linux to kill this process when the VMM dies, as the VMM did when it started it.
-pub fn die_with_parent() {
-    raw::set_parent_death_signal(libc::SIGKILL);
+/// The signal that this process gets when its parent dies, as its maker wanted it.
+#[derive(Clone, Copy, Debug)]
+pub struct ParentTies(Option<c_int>);
+
+impl ParentTies {
+    /// What holds now.
+    pub fn now() -> ParentTies {
+        ParentTies(raw::parent_death_signal())
+    }
+
+    /// Makes it hold again: Linux forgets it when credentials change (prctl(2), `PR_SET_PDEATHSIG`).
+    pub fn renew(self) {
+        if let Some(signal) = self.0 {
+            raw::set_parent_death_signal(signal);
+        }
+    }
 }
 
 /// The signals that calls have raised since the last time, bit `n - 1` for signal `n`.

@@ -11,39 +11,44 @@ use crate::args::Args;
 use crate::error::ProxyError;
 use crate::exe::Exe;
 use crate::guard::Reserved;
+use crate::guest::GuestMemory;
 use crate::process::Process;
 use crate::server::{Doorbell, Server};
-use crate::{raw, signals};
+use crate::{raw, signals, watch};
 
 /// The server of the LWK's first thread, in this thread.
 ///
 /// # Errors
-/// Anything that the VMM should have set up and did not.
+/// Anything that the proxy's maker should have set up and did not.
 pub fn server(args: Args) -> Result<Server, ProxyError> {
     let maps = fs::read_to_string("/proc/self/maps").map_err(ProxyError::OwnMappings)?;
     check_territory(&maps)?;
-    signals::set_up().map_err(ProxyError::Signals)?;
+    signals::set_up(args.control.map(|_| watch::SIGNAL)).map_err(ProxyError::Signals)?;
     let exe = Exe::new(&args.program)
         .map_err(|source| ProxyError::Program { path: args.program, source })?;
 
-    let reserved = Reserved::new(args.fds);
-    let memory = inherit(reserved.memory(), MEMORY)?;
+    let reserved = Reserved::new(args.fds, args.control);
+    let not_memory =
+        |source| ProxyError::Descriptor { fd: reserved.memory(), what: MEMORY, source };
+    let memory = GuestMemory::new(inherit(reserved.memory(), MEMORY)?, args.memory_bytes)
+        .map_err(not_memory)?;
     let kick = inherit(reserved.kick(), KICK)?;
     if !raw::is_blocking(&kick) {
         let source = io::Error::other("it is non-blocking");
         return Err(ProxyError::Descriptor { fd: reserved.kick(), what: KICK, source });
     }
-    let wake = inherit(reserved.wake(), "eventfd of the guest's interrupt")?;
-    let not_memory =
-        |source| ProxyError::Descriptor { fd: reserved.memory(), what: MEMORY, source };
+    let wake = inherit(reserved.wake(), "way to interrupt the guest")?;
     let shared = raw::Shared::map(&memory).map_err(not_memory)?;
-    let process = Process::new(memory, shared.map_log(), reserved, exe).map_err(not_memory)?;
+    let process = Process::new(memory, shared.map_log(), reserved, exe);
+    if let Some(fd) = args.control {
+        watch::start(inherit(fd, "control connection")?).map_err(ProxyError::Watch)?;
+    }
     let device = Device::new(shared.channel(0), CHANNELS);
     Ok(Server::new(device, Doorbell::new(kick, wake, args.spin), process))
 }
 
 const MEMORY: &str = "guest memory";
-const KICK: &str = "blocking eventfd of the doorbell";
+const KICK: &str = "doorbell, which must block";
 
 fn inherit(fd: RawFd, what: &'static str) -> Result<File, ProxyError> {
     raw::inherit(fd).map_err(|source: io::Error| ProxyError::Descriptor { fd, what, source })

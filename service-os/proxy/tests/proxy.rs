@@ -1,5 +1,6 @@
 //! The proxy as a process, through its channel.
 
+#[expect(dead_code, reason = "the other tests use the rest")]
 mod common;
 
 use std::os::unix::fs::MetadataExt;

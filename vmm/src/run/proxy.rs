@@ -50,6 +50,7 @@ impl Proxy {
         let mut command = Command::new(&parts.proxy);
         command
             .args(["--fds", &base.to_string()])
+            .args(["--memory-bytes", &memory.bytes().to_string()])
             .args(["--spin-us", &request.partition.spin.as_micros().to_string()])
             .arg("--program")
             .arg(&request.program.path)

@@ -4,14 +4,20 @@ use proptest::prelude::*;
 use super::{Admitted, Errno, Reserved, USER_END, admit, nr, split_close_range};
 
 const BASE: u64 = 700;
+/// Apart from the others, so that there are two holes.
+const CONTROL: u64 = 710;
+
+fn reserved() -> Reserved {
+    Reserved::new(BASE as i32, Some(CONTROL as i32))
+}
 
 fn try_call(nr: u32, args: [u64; 6]) -> Result<Admitted, Errno> {
-    admit(Reserved::new(BASE as i32), lookup(nr.into()).unwrap(), args)
+    admit(reserved(), lookup(nr.into()).unwrap(), args)
 }
 
 fn parts(first: u64, last: u64) -> Vec<(u64, u64)> {
     let call = try_call(nr::CLOSE_RANGE, [first, last, 0, 0, 0, 0]).unwrap();
-    let parts = split_close_range(Reserved::new(BASE as i32), call);
+    let parts = split_close_range(reserved(), call);
     parts.iter().flatten().map(|part| (part.args()[0], part.args()[1])).collect()
 }
 
@@ -43,6 +49,9 @@ fn the_proxys_descriptors_do_not_exist() {
         (BASE + 1, false),
         (BASE + 2, false),
         (BASE + 3, true),
+        (CONTROL - 1, true),
+        (CONTROL, false),
+        (CONTROL + 1, true),
         (BASE | 1 << 32, false),
         (-1_i64 as u64, true),
     ] {
@@ -58,10 +67,13 @@ fn the_proxys_descriptors_do_not_exist() {
 #[test]
 fn closing_a_range_leaves_a_hole() {
     let all = u64::from(u32::MAX);
-    assert_eq!(parts(3, all), [(3, BASE - 1), (BASE + 3, all)]);
+    let between = (BASE + 3, CONTROL - 1);
+    assert_eq!(parts(3, all), [(3, BASE - 1), between, (CONTROL + 1, all)]);
     assert_eq!(parts(3, 10), [(3, 10)]);
     assert_eq!(parts(BASE, BASE + 2), []);
-    assert_eq!(parts(BASE + 1, all), [(BASE + 3, all)]);
+    assert_eq!(parts(BASE + 1, all), [between, (CONTROL + 1, all)]);
+    assert_eq!(parts(CONTROL, CONTROL), []);
+    assert_eq!(parts(BASE + 5, CONTROL), [(BASE + 5, CONTROL - 1)]);
     assert_eq!(parts(0, BASE), [(0, BASE - 1)]);
     assert_eq!(parts(10, 3), [(10, 3)], "for Linux to refuse");
 }
@@ -69,29 +81,40 @@ fn closing_a_range_leaves_a_hole() {
 proptest! {
     #[test]
     fn a_split_range_closes_the_same_but_ours(
-        first in prop_oneof![BASE - 4..BASE + 6, any::<u64>()],
-        last in prop_oneof![BASE - 4..BASE + 6, any::<u64>()],
-        fd in prop_oneof![BASE - 6..BASE + 8, 0..u64::from(u32::MAX)],
+        first in prop_oneof![BASE - 4..BASE + 14, any::<u64>()],
+        last in prop_oneof![BASE - 4..BASE + 14, any::<u64>()],
+        fd in prop_oneof![BASE - 6..BASE + 16, 0..u64::from(u32::MAX)],
+        control in prop_oneof![Just(None), (BASE as i32 - 3..BASE as i32 + 12).prop_map(Some)],
     ) {
+        let reserved = Reserved::new(BASE as i32, control);
         let (low, high) = (u64::from(first as u32), u64::from(last as u32));
-        let want = low <= fd && fd <= high && !(BASE..BASE + 3).contains(&fd);
-        let closed = parts(first, last).iter().any(|&(first, last)| first <= fd && fd <= last);
-        prop_assert_eq!(closed, want);
+        let ours = (BASE..BASE + 3).contains(&fd) || control.is_some_and(|control| control as u64 == fd);
+        let args = [first, last, 0, 0, 0, 0];
+        let call = admit(reserved, lookup(nr::CLOSE_RANGE.into()).unwrap(), args).unwrap();
+        let closing = split_close_range(reserved, call)
+            .iter()
+            .flatten()
+            .filter(|part| part.args()[0] <= fd && fd <= part.args()[1])
+            .count();
+        prop_assert_eq!(closing, usize::from(low <= fd && fd <= high && !ours));
     }
 
     #[test]
     fn whatever_passes_touches_nothing_of_the_proxys(
         number in 0_u64..480,
-        args in proptest::array::uniform6(prop_oneof![any::<u64>(), BASE - 1..BASE + 5]),
+        args in proptest::array::uniform6(prop_oneof![any::<u64>(), BASE - 1..BASE + 12]),
     ) {
         use margay_abi::calls::Arg;
         let Some(call) = lookup(number) else { return Ok(()) };
-        if let Ok(admitted) = admit(Reserved::new(BASE as i32), call, args) {
+        if let Ok(admitted) = admit(reserved(), call, args) {
             prop_assert!(call.reaches_proxy());
             for (kind, &arg) in call.args().zip(admitted.args()) {
                 match kind {
                     Arg::Pointer | Arg::Path => prop_assert!(!(USER_END..1 << 47).contains(&arg)),
-                    Arg::Fd | Arg::DirFd => prop_assert!(!(BASE..BASE + 3).contains(&(arg & 0xffff_ffff))),
+                    Arg::Fd | Arg::DirFd => {
+                        prop_assert!(!(BASE..BASE + 3).contains(&(arg & 0xffff_ffff)));
+                        prop_assert_ne!(arg & 0xffff_ffff, CONTROL);
+                    }
                     Arg::Number => {}
                 }
             }

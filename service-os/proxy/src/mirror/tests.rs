@@ -6,7 +6,7 @@ use margay_abi::layout::{PAGE, USER_END};
 use margay_abi::maplog::{MapLog, MapOp, RECORDS};
 use proptest::prelude::*;
 
-use super::{Mirror, MirrorError, Prot};
+use super::{GuestMemory, Mirror, MirrorError, Prot};
 
 const MEMORY_BYTES: u64 = 64 * PAGE;
 
@@ -26,7 +26,8 @@ impl Guest {
         // SAFETY: just opened, owned by nobody else.
         let memory = unsafe { File::from_raw_fd(fd) };
         memory.set_len(MEMORY_BYTES).unwrap();
-        let mirror = Mirror::new(memory.try_clone().unwrap()).unwrap();
+        let guest = GuestMemory::new(memory.try_clone().unwrap(), MEMORY_BYTES).unwrap();
+        let mirror = Mirror::new(guest);
         // SAFETY: integers, atomic or not, for which zero bytes are valid.
         let log = Box::new(unsafe { std::mem::zeroed() });
         Guest { memory, mirror, log, seq: 0 }

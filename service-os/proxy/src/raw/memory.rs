@@ -10,6 +10,7 @@ use margay_abi::channel::ChannelPage;
 use margay_abi::layout::{CHANNEL_COUNT, CHANNELS, MAP_LOG, PAGE, SHARED, SHARED_BYTES};
 use margay_abi::maplog::MapLog;
 
+use crate::guest::GuestMemory;
 use crate::range::{Prot, UserRange};
 
 /// The memory that VMM, proxy and LWK all map, for the life of the process.
@@ -22,9 +23,9 @@ impl Shared {
     /// Maps it, at an address of Linux's choice.
     ///
     /// # Errors
-    /// The file is too short to be guest memory (`EINVAL`), or Linux refuses.
-    pub fn map(memory: &File) -> io::Result<Shared> {
-        if memory.metadata()?.len() < SHARED + SHARED_BYTES {
+    /// It is too short to be an LWK's (`EINVAL`), or Linux refuses.
+    pub fn map(memory: &GuestMemory) -> io::Result<Shared> {
+        if memory.bytes() < SHARED + SHARED_BYTES {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
         let prot = libc::PROT_READ | libc::PROT_WRITE;
@@ -35,7 +36,7 @@ impl Shared {
                 SHARED_BYTES as usize,
                 prot,
                 libc::MAP_SHARED,
-                memory.as_raw_fd(),
+                memory.file().as_raw_fd(),
                 SHARED as libc::off_t,
             )
         };

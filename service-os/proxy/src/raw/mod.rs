@@ -5,13 +5,14 @@ mod signal;
 
 pub use memory::{Shared, copy_in, copy_out, map, protect, unmap};
 pub use signal::{
-    die_by, exit, hold_back, set_disposition, set_parent_death_signal, take_held_back,
+    block_all, die_by, exit, hold_back, is_ignored, parent_death_signal, set_disposition,
+    set_parent_death_signal, signal_events, take_held_back,
 };
 
 use std::arch::asm;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, RawFd};
 
 use crate::guard::Admitted;
 
@@ -41,7 +42,7 @@ pub fn call(call: &Admitted) -> u64 {
     ret
 }
 
-/// Takes over a descriptor that the VMM has passed. Called once for each.
+/// Takes over a descriptor that the proxy's maker has passed. Called once for each.
 ///
 /// # Errors
 /// `EBADF`: it is not open.
@@ -50,9 +51,21 @@ pub fn inherit(fd: RawFd) -> io::Result<File> {
     if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the descriptor is open, and was opened for this process alone: the VMM passes it, and nothing here
+    // SAFETY: the descriptor is open, and was opened for this process alone: its maker passes it, and nothing here
     // calls `inherit` twice for one number.
     Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// Waits until `files` are readable, or have ended, and says which are.
+///
+/// # Errors
+/// Linux's; `Interrupted` does not happen in a thread that blocks all signals.
+pub fn wait_readable<const N: usize>(files: [BorrowedFd<'_>; N]) -> io::Result<[bool; N]> {
+    let mut polled =
+        files.map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+    // SAFETY: `N` live structures.
+    let ret = unsafe { libc::poll(polled.as_mut_ptr(), N as libc::nfds_t, -1) };
+    if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(polled.map(|fd| fd.revents != 0)) }
 }
 
 /// Whether a `read` of `file` waits until there is something to read.

@@ -1,17 +1,21 @@
 //! Signals and ends.
 
+use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::FromRawFd;
 use std::ptr;
 
 use libc::{c_int, sigset_t, timespec};
 
-/// Blocks `signals`, and nothing else: the VMM may have passed on a mask of its own (for its signalfd).
+/// Blocks `signals` so that none is lost, and `watched` if there is one, and nothing else: a VMM may have passed on a mask of
+/// its own (for its signalfd).
 ///
 /// # Errors
 /// Linux's.
-pub fn hold_back(signals: &[c_int]) -> io::Result<()> {
-    let set = set_of(signals);
+pub fn hold_back(signals: &[c_int], watched: Option<c_int>) -> io::Result<()> {
+    let blocked: Vec<c_int> = signals.iter().copied().chain(watched).collect();
+    let set = set_of(&blocked);
     for &signal in signals {
         // Rust's runtime ignores SIGPIPE, and an ignored signal would be lost, not held back.
         set_disposition(signal, libc::SIG_DFL)?;
@@ -40,6 +44,49 @@ pub fn set_disposition(signal: c_int, disposition: libc::sighandler_t) -> io::Re
     // SAFETY: both dispositions are the kernel's: no code of this process runs for them.
     let old = unsafe { libc::signal(signal, disposition) };
     if old == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Blocks everything in this thread: the process's signals go to its other threads.
+pub fn block_all() {
+    let mut all = MaybeUninit::uninit();
+    // SAFETY: `sigfillset` initializes the set, and the old one is not asked for. Neither call can fail.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), ptr::null_mut());
+    }
+}
+
+/// A descriptor from which `signal`, blocked in all threads, can be read, as `signalfd_siginfo`s.
+///
+/// # Errors
+/// Linux's.
+pub fn signal_events(signal: c_int) -> io::Result<File> {
+    let set = set_of(&[signal]);
+    // SAFETY: the set is live for the call.
+    let fd = unsafe { libc::signalfd(-1, &set, libc::SFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// Whether this process ignores `signal`.
+pub fn is_ignored(signal: c_int) -> bool {
+    // SAFETY: asks only; the structure is a local, for which zero is valid.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, ptr::null(), &mut action) == 0
+            && action.sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// The signal that this process gets when its parent dies, if any.
+pub fn parent_death_signal() -> Option<c_int> {
+    let mut signal: c_int = 0;
+    // SAFETY: writes one integer, a local.
+    unsafe { libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut signal) };
+    (signal != 0).then_some(signal)
 }
 
 /// Has Linux send `signal` to this process when its parent dies.

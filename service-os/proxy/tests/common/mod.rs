@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::Ordering::Relaxed;
@@ -49,6 +50,33 @@ fn eventfd() -> File {
     file(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) })
 }
 
+/// What the doorbell is made of.
+#[derive(Clone, Copy)]
+pub enum Doorbell {
+    /// One eventfd each way, as on the host.
+    Eventfds,
+    /// One stream socket, as in a service VM.
+    Socket,
+}
+
+impl Doorbell {
+    /// The LWK's ends, kick and wake, and the proxy's.
+    fn ends(self) -> (File, File, [File; 2]) {
+        match self {
+            Doorbell::Eventfds => {
+                let (kick, wake) = (eventfd(), eventfd());
+                let theirs = [&kick, &wake].map(|end| end.try_clone().unwrap());
+                (kick, wake, theirs)
+            }
+            Doorbell::Socket => {
+                let (ours, theirs) = UnixStream::pair().unwrap();
+                let file = |end: &UnixStream| File::from(OwnedFd::from(end.try_clone().unwrap()));
+                (file(&ours), file(&ours), [file(&theirs), file(&theirs)])
+            }
+        }
+    }
+}
+
 impl Lwk {
     /// Starts a proxy that polls for `spin_us` before it sleeps.
     pub fn start(spin_us: u32) -> Lwk {
@@ -57,6 +85,11 @@ impl Lwk {
 
     /// Starts a proxy whose command line, environment and stdio `prepare` changes.
     pub fn start_with(spin_us: u32, prepare: impl FnOnce(&mut Command)) -> Lwk {
+        Self::start_on(spin_us, Doorbell::Eventfds, prepare)
+    }
+
+    /// As [`Lwk::start_with`], with a doorbell of either kind.
+    pub fn start_on(spin_us: u32, doorbell: Doorbell, prepare: impl FnOnce(&mut Command)) -> Lwk {
         // SAFETY: the name is a live string.
         let guest = file(unsafe { libc::memfd_create(c"guest".as_ptr(), libc::MFD_CLOEXEC) });
         guest.set_len(MEMORY_BYTES as u64).unwrap();
@@ -68,13 +101,15 @@ impl Lwk {
         };
         assert_ne!(memory, libc::MAP_FAILED);
         let memory = memory.cast::<u8>();
-        let (kick, wake, program) = (eventfd(), eventfd(), File::open(PROGRAM).unwrap());
+        let (kick, wake, theirs) = doorbell.ends();
+        let program = File::open(PROGRAM).unwrap();
 
         let mut command = Command::new(env!("CARGO_BIN_EXE_margay-proxy"));
         command.args(["--fds", &FDS.to_string(), "--spin-us", &spin_us.to_string()]);
+        command.args(["--memory-bytes", &MEMORY_BYTES.to_string()]);
         command.args(["--program", PROGRAM]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let passed = [&guest, &kick, &wake, &program].map(AsRawFd::as_raw_fd);
+        let passed = [&guest, &theirs[0], &theirs[1], &program].map(AsRawFd::as_raw_fd);
         // SAFETY: the closure makes only async-signal-safe calls on its own array.
         unsafe {
             command.pre_exec(move || {
