@@ -1,8 +1,23 @@
 //! Between a node and the agent in its service VM, over virtio-vsock. The node connects to [`PORT`] as often as it needs a
 //! connection; the first frame on each says what it is for.
+//!
+//! A program is one session connection and one connection for each of its streams:
+//!
+//! ```text
+//! node                                     agent
+//!  Hello::Session{7} ----------------------->
+//!  Hello::Stream{7, Stdin}, ... ------------>   (each on its own connection)
+//!  Order::Start ---------------------------->
+//!  <----------------------- Event::Launch, or Event::Started, or Event::Refused
+//!  Order::Signal, Resize, Proxy ------------>
+//!  <--------------------------- Event::Proxy
+//!  <--------------------------- Event::Ended
+//!  closes
+//! ```
 
 use serde::{Deserialize, Serialize};
 
+use crate::proxy::{FromProxy, ToProxy};
 use crate::{Launch, Text};
 
 /// The port on which the agent listens.
@@ -67,6 +82,8 @@ pub enum Order {
     Signal(i32),
     /// Its terminal has changed.
     Resize(WindowSize),
+    /// Something for the proxy: the node is to a proxy in its service VM what it is to one on the host.
+    Proxy(ToProxy),
 }
 
 /// What to start.
@@ -78,11 +95,12 @@ pub struct Start {
     pub args: Vec<Text>,
     /// Its environment, `NAME=value`.
     pub env: Vec<Text>,
-    /// Working directory; `/` if there is no such directory in the service VM.
+    /// Working directory, from which relative paths count; `/` if there is no such directory in the service VM.
     pub directory: Text,
     /// User and group to run it as.
     pub user: (u32, u32),
-    /// The streams that were connected. [`Stream::Terminal`] makes a terminal of this size.
+    /// The streams that were connected, or soon will be. Where one of the three is missing the program has `/dev/null`.
+    /// [`Stream::Terminal`] makes a terminal, which is then all three.
     pub streams: Vec<Stream>,
     /// Size of the terminal, if there is one.
     pub window: Option<WindowSize>,
@@ -120,7 +138,7 @@ pub enum Event {
     Launch(Launch),
     /// The program runs, on this Linux itself, as this process.
     Started(u32),
-    /// It cannot be started. Nothing follows.
+    /// It cannot be started. Nothing follows; the node closes the connection.
     Refused {
         /// Why.
         message: String,
@@ -129,7 +147,10 @@ pub enum Event {
         /// A shell's exit status for it: 125, 126 or 127.
         status: u8,
     },
-    /// It has ended. Nothing follows.
+    /// Something from the proxy.
+    Proxy(FromProxy),
+    /// It has ended. Nothing follows; the node closes the connection. What the program wrote may still be on its way in the
+    /// streams, each of which ends when nobody holds it open any more.
     Ended(Ending),
 }
 

@@ -1,4 +1,6 @@
-//! Between a node and the proxy of a program on the host, on the connection that the command made before it became the proxy.
+//! Between a node and the proxy of a program, on the proxy's control connection. On the host that is the connection which the command
+//! made before it became the proxy; in a service VM its other end is the agent's, which passes everything on
+//! ([`Order::Proxy`](crate::agent::Order::Proxy), [`Event::Proxy`](crate::agent::Event::Proxy)).
 
 use serde::{Deserialize, Serialize};
 
