@@ -8,7 +8,7 @@ use std::{
 use crate::{
     command::{cargo, run},
     error::Error,
-    paths,
+    paths, service,
 };
 
 /// Everything on the Linux side is static, so that `dist/` runs on any distribution and in the virtual node.
@@ -23,6 +23,12 @@ const BARE_FLAGS: &str = r#"target.x86_64-unknown-none.rustflags=["-Cforce-frame
 
 /// Drops debug information but keeps symbols: reports name functions.
 const KEEP_SYMBOLS: &str = r#"profile.release.strip="debuginfo""#;
+
+/// How everything is built; [`KEEP_SYMBOLS`] follows.
+const RELEASE: [&str; 3] = ["--release", "--quiet", "--config"];
+
+/// Where `margay` finds what a service VM boots, beside itself.
+const SERVICE: &str = "service";
 
 /// The folder and what is in it.
 pub struct Dist {
@@ -49,14 +55,25 @@ pub fn bare(mut cargo: std::process::Command) -> std::process::Command {
 
 /// Builds everything in release mode and fills `dist/`.
 pub fn build() -> Result<Dist, Error> {
-    let release = "--release --quiet --config";
-    let mut host = cargo("build -p margay-vmm -p margay-proxy -p margay-bench");
-    host.args(release.split(' ')).arg(KEEP_SYMBOLS).args(["--target", MUSL]);
-    run(&mut host)?;
+    build_static("-p margay-vmm -p margay-proxy -p margay-agent -p margay-bench")?;
     let mut lwk = bare(cargo("build -p lwk-guest"));
-    lwk.args(release.split(' ')).arg(KEEP_SYMBOLS);
+    lwk.args(RELEASE).arg(KEEP_SYMBOLS);
     run(&mut lwk)?;
     fill()
+}
+
+/// Builds `dist/service/` and what is in it, and nothing else.
+pub fn build_service() -> Result<PathBuf, Error> {
+    build_static("-p margay-proxy -p margay-agent -p margay-bench")?;
+    fill_service()?;
+    Ok(paths::dist().join(SERVICE))
+}
+
+/// Builds programs of the Linux side.
+fn build_static(packages: &str) -> Result<(), Error> {
+    let mut build = cargo("build");
+    build.args(packages.split(' ')).args(RELEASE).arg(KEEP_SYMBOLS).args(["--target", MUSL]);
+    run(&mut build)
 }
 
 fn fill() -> Result<Dist, Error> {
@@ -79,7 +96,21 @@ fn fill() -> Result<Dist, Error> {
         files.push((format!("nodes/{name}"), bytes));
     }
     files[4..].sort();
+    files.extend(fill_service()?);
     Ok(Dist { dir, files })
+}
+
+/// Kernel and initramfs of a service VM.
+fn fill_service() -> Result<[(String, u64); 2], Error> {
+    let dir = paths::dist().join(SERVICE);
+    fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
+    let images = service::build(&paths::target().join(MUSL).join("release"))?;
+    let kernel = copy(&images.kernel, &dir.join("vmlinuz"))?;
+    let (initramfs, new) = (dir.join("initramfs"), dir.join("initramfs.new"));
+    fs::write(&new, &images.initramfs).map_err(Error::io("write", &new))?;
+    fs::rename(&new, &initramfs).map_err(Error::io("write", &initramfs))?;
+    let name = |file: &str| format!("{SERVICE}/{file}");
+    Ok([(name("vmlinuz"), kernel), (name("initramfs"), images.initramfs.len() as u64)])
 }
 
 /// Copies by a rename, so that a running program of the old build keeps its file.

@@ -1,7 +1,7 @@
 //! Building, testing and showing Margay: what `./x` calls once the machine has the tools.
 //!
 //! In Rust rather than shell because most of it is about processes, pipes and files that must be exact: the virtual
-//! node passes a command's output byte for byte. [`dist`] builds the shippable folder, [`programs`] the programs that
+//! node passes a command's output byte for byte. [`dist`] builds the shippable folder, [`service`] what a service VM boots, [`programs`] the programs that
 //! tests run, [`node`] the virtual node, [`mod@test`] everything that must hold, [`demo`] what a newcomer sees first.
 
 use std::process::ExitCode;
@@ -15,6 +15,8 @@ mod error;
 mod node;
 mod paths;
 mod programs;
+mod rootfs;
+mod service;
 mod test;
 
 use error::Error;
@@ -30,7 +32,7 @@ enum Task {
     Test(test::TestArgs),
     /// Builds, runs a first program in the LWK and compares speeds with the host.
     Demo,
-    /// Downloads the virtual node's kernel and builds the test programs.
+    /// Downloads the kernel of the virtual node and of service VMs, packs the latter's initramfs, builds the test programs.
     Images,
     /// Removes everything that was built or downloaded.
     Clean,
@@ -55,8 +57,8 @@ fn main() -> ExitCode {
 }
 
 fn images() -> Result<ExitCode, Error> {
-    let kernel = node::kernel::Kernel::find_or_download()?;
-    println!("kernel    {}", kernel.image.display());
+    let service = dist::build_service()?;
+    println!("service   {}", service.display());
     let programs = programs::build()?;
     println!("programs  {} in {}", programs.count, programs.dir.display());
     Ok(ExitCode::SUCCESS)

@@ -1,4 +1,4 @@
-//! The virtual node's kernel: Debian's, unchanged, downloaded and unpacked but not installed.
+//! The kernel of the virtual node and of service VMs: Debian's, unchanged, downloaded and unpacked but not installed.
 
 use std::{
     fs,
@@ -33,7 +33,9 @@ impl Kernel {
             }
         }
         let package = current_package()?;
-        eprintln!("x: downloading {package} from Debian: the virtual node's kernel");
+        eprintln!(
+            "x: downloading {package} from Debian: the kernel of service VMs and of the virtual node"
+        );
         let scratch = tempfile::tempdir_in(&cache).map_err(Error::io("create", &cache))?;
         // Root's downloads are by default made as user _apt, who may not write here.
         let mut download = command("apt-get");
