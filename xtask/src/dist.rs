@@ -30,6 +30,9 @@ const RELEASE: [&str; 3] = ["--release", "--quiet", "--config"];
 /// Where `margay` finds what a service VM boots, beside itself.
 const SERVICE: &str = "service";
 
+/// A service VM's first process, or a service of a distribution in it.
+const AGENT: &str = "margay-agent";
+
 /// The folder and what is in it.
 pub struct Dist {
     /// Where it is.
@@ -100,17 +103,20 @@ fn fill() -> Result<Dist, Error> {
     Ok(Dist { dir, files })
 }
 
-/// Kernel and initramfs of a service VM.
-fn fill_service() -> Result<[(String, u64); 2], Error> {
+/// Kernel and initramfs of a service VM; and the agent, for who boots a distribution of his own.
+fn fill_service() -> Result<[(String, u64); 3], Error> {
     let dir = paths::dist().join(SERVICE);
     fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
-    let images = service::build(&paths::target().join(MUSL).join("release"))?;
+    let built = paths::target().join(MUSL).join("release");
+    let images = service::build(&built)?;
+    let agent = copy(&built.join(AGENT), &dir.join(AGENT))?;
     let kernel = copy(&images.kernel, &dir.join("vmlinuz"))?;
     let (initramfs, new) = (dir.join("initramfs"), dir.join("initramfs.new"));
     fs::write(&new, &images.initramfs).map_err(Error::io("write", &new))?;
     fs::rename(&new, &initramfs).map_err(Error::io("write", &initramfs))?;
     let name = |file: &str| format!("{SERVICE}/{file}");
-    Ok([(name("vmlinuz"), kernel), (name("initramfs"), images.initramfs.len() as u64)])
+    let initramfs = images.initramfs.len() as u64;
+    Ok([(name("vmlinuz"), kernel), (name("initramfs"), initramfs), (name(AGENT), agent)])
 }
 
 /// Copies by a rename, so that a running program of the old build keeps its file.

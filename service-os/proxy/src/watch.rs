@@ -33,6 +33,8 @@ const STACK: usize = 128 << 10;
 pub fn start(control: File) -> io::Result<()> {
     let signals = raw::signal_events(SIGNAL)?;
     let control = UnixStream::from(OwnedFd::from(control));
+    // As its maker may have used it.
+    control.set_nonblocking(false)?;
     let watcher = Watcher { control, signals };
     thread::Builder::new().name("watch".to_owned()).stack_size(STACK).spawn(|| watcher.run())?;
     Ok(())

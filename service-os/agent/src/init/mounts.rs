@@ -71,7 +71,8 @@ pub fn change_root(root: &Path) -> io::Result<()> {
     for at in tops() {
         let there = root.join(&at[1..]);
         if !there.is_dir() {
-            fs::create_dir(&there)?;
+            fs::create_dir(&there)
+                .map_err(|error| io::Error::other(format!("it has no folder {at}: {error}")))?;
         }
     }
     for at in tops() {
