@@ -3,12 +3,15 @@
 //! A server polls guest memory, sleeps on the doorbell, or waits in a call that its program made, perhaps for ever. It cannot
 //! listen as well without being slower, so another thread does, which sleeps in `poll` until the node says that the LWK is gone,
 //! or is gone itself. It blocks all signals, so that the program's go to the server's thread, but for [`SIGNAL`], with
-//! which a user asks where the program is: the node is asked before the process dies of it.
+//! which a user asks where the program is: the node is asked before the process dies of it. It has a descriptor table of its own:
+//! a shared one would cost every delegated call on a descriptor an atomic reference (Linux, `__fdget`), and its descriptors would be
+//! among the program's.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -31,13 +34,20 @@ const STACK: usize = 128 << 10;
 /// # Errors
 /// The thread or its descriptors cannot be had.
 pub fn start(control: File) -> io::Result<()> {
-    let signals = raw::signal_events(SIGNAL)?;
     let control = UnixStream::from(OwnedFd::from(control));
     // As its maker may have used it.
     control.set_nonblocking(false)?;
-    let watcher = Watcher { control, signals };
-    thread::Builder::new().name("watch".to_owned()).stack_size(STACK).spawn(|| watcher.run())?;
-    Ok(())
+    let (ready, is_ready) = mpsc::sync_channel(1);
+    thread::Builder::new().name("watch".to_owned()).stack_size(STACK).spawn(move || {
+        match Watcher::set_up(control) {
+            Ok(watcher) => {
+                let _ = ready.send(Ok(()));
+                watcher.run()
+            }
+            Err(error) => _ = ready.send(Err(error)),
+        }
+    })?;
+    is_ready.recv().unwrap_or_else(|_| Err(io::Error::other("the thread has ended")))
 }
 
 struct Watcher {
@@ -46,8 +56,14 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn run(mut self) -> ! {
+    /// Makes this thread the watcher.
+    fn set_up(control: UnixStream) -> io::Result<Watcher> {
         raw::block_all();
+        raw::keep_only([libc::STDERR_FILENO, control.as_raw_fd()])?;
+        Ok(Watcher { signals: raw::signal_events(SIGNAL)?, control })
+    }
+
+    fn run(mut self) -> ! {
         loop {
             match raw::wait_readable([self.control.as_fd(), self.signals.as_fd()]) {
                 Ok([true, _]) => self.listen(),

@@ -162,11 +162,25 @@ fn an_ignored_sigquit_asks_nothing() {
 
 #[test]
 fn the_control_connection_is_out_of_the_programs_reach() {
-    let (mut lwk, _control) = start(0, Doorbell::Eventfds);
+    let (mut lwk, control) = start(0, Doorbell::Eventfds);
     assert_eq!(lwk.call(SYS_close, &[CONTROL as u64]), -i64::from(EBADF));
     assert_eq!(lwk.call(SYS_close_range, &[3, u64::from(u32::MAX), 0]), 0);
     std::thread::sleep(Duration::from_millis(20));
     assert!(lwk.call(SYS_getppid, &[]) > 0, "or it would have ended");
+    lwk.map_data();
+    lwk.put(0, b"/dev/null\0");
+    let open = [common::DATA, libc::O_RDONLY as u64, 0];
+    assert_eq!(lwk.call(libc::SYS_open, &open), 3, "the lowest free, as the program expects");
+    signal(&lwk, SIGQUIT);
+    assert_eq!(frame::read::<FromProxy>(&control).unwrap(), FromProxy::Where);
+}
+
+#[test]
+fn the_program_alone_holds_its_descriptors_open() {
+    let (mut lwk, _control) = start(0, Doorbell::Eventfds);
+    assert_eq!(lwk.call(SYS_close, &[1]), 0);
+    assert_eq!(lwk.stdout(), "", "a reader sees the end, though the proxy lives");
+    assert!(lwk.call(SYS_getppid, &[]) > 0);
 }
 
 /// One line, status 125.

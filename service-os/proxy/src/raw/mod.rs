@@ -56,6 +56,30 @@ pub fn inherit(fd: RawFd) -> io::Result<File> {
     Ok(unsafe { File::from_raw_fd(fd) })
 }
 
+/// Gives this thread a descriptor table of its own, with nothing in it but `kept`, in ascending order. The others keep what they
+/// have: also their locks, which go with a table (fcntl(2)).
+///
+/// # Errors
+/// Linux's. Closing needs Linux 5.9.
+pub fn keep_only<const N: usize>(kept: [RawFd; N]) -> io::Result<()> {
+    // SAFETY: takes an integer. Nothing is closed for other threads from here on.
+    if unsafe { libc::unshare(libc::CLONE_FILES) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut first = 0;
+    for next in kept.into_iter().chain([RawFd::MAX]) {
+        if first < next {
+            // SAFETY: takes integers. What is closed here is this thread's copy, of which nothing in it knows.
+            let ret = unsafe { libc::syscall(libc::SYS_close_range, first, next - 1, 0) };
+            if ret < 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        first = next.saturating_add(1);
+    }
+    Ok(())
+}
+
 /// Waits until `files` are readable, or have ended, and says which are.
 ///
 /// # Errors
