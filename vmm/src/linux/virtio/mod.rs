@@ -1,5 +1,14 @@
-//! virtio devices (virtio 1.2, OASIS), apart from how a driver finds them: that is [`crate::linux::pci`]'s.
+//! virtio devices (virtio 1.2, OASIS) and how a driver finds and drives them: over PCI (4.1).
+//!
+//! [`VirtioDevice`] is what a device is; [`VirtioPci`] makes a function on the PCI bus of one, so that no device knows of
+//! registers, interrupts' vectors or the negotiation of features.
 
+mod common;
 mod device;
+mod interrupt;
+mod pci;
+mod rng;
 
 pub use device::{Activation, Interrupt, VirtioDevice};
+pub use pci::{VirtioPci, WINDOW_BYTES};
+pub use rng::Rng;
