@@ -92,7 +92,7 @@ mod tests {
         for (id, count) in [(0, 1), (2, 3), (253, 254)] {
             let cpuid = of_processor(&leaves(), id, count);
             let [one, threads, cores, _] = cpuid.as_slice() else { panic!("as many leaves") };
-            assert_eq!(one.ebx >> 24, id.into());
+            assert_eq!(one.ebx >> 24, u32::from(id));
             assert_eq!(threads.edx, u32::from(id));
             assert_eq!(cores.ebx, u32::from(count));
             assert!(1 << cores.eax >= u32::from(count) && 1 << cores.eax < 2 * u32::from(count));

@@ -154,23 +154,28 @@ impl Runner<'_> {
     /// Runs the guest until it comes out once, and serves what it came out for.
     fn enter(&mut self) -> Result<(), LinuxEnd> {
         let failed = match self.fd.run() {
-            Ok(VcpuExit::IoIn(port, data)) => return Ok(self.bus.read_port(port, data)),
-            Ok(VcpuExit::IoOut(port, data)) => return Ok(self.bus.write_port(port, data)),
-            Ok(VcpuExit::MmioRead(at, data)) => return Ok(self.bus.read_memory(at, data)),
-            Ok(VcpuExit::MmioWrite(at, data)) => return Ok(self.bus.write_memory(at, data)),
+            Ok(VcpuExit::IoIn(port, data)) => {
+                self.bus.read_port(port, data);
+                return Ok(());
+            }
+            Ok(VcpuExit::IoOut(port, data)) => {
+                self.bus.write_port(port, data);
+                return Ok(());
+            }
+            Ok(VcpuExit::MmioRead(address, data)) => {
+                self.bus.read_memory(address, data);
+                return Ok(());
+            }
+            Ok(VcpuExit::MmioWrite(address, data)) => {
+                self.bus.write_memory(address, data);
+                return Ok(());
+            }
             Ok(VcpuExit::Intr | VcpuExit::IrqWindowOpen) => return Ok(()),
+            Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => return Ok(()),
             // A triple fault: a kernel's last way to reset the machine, or the end of a broken one.
             Ok(VcpuExit::Shutdown) => return Err(LinuxEnd::Reset),
             Ok(VcpuExit::SystemEvent(kind, _)) => return Err(system_event(kind)),
-            Ok(VcpuExit::FailEntry(reason, _)) => {
-                format!("this KVM cannot enter the guest (hardware reason {reason:#x})")
-            }
-            Ok(VcpuExit::InternalError) => {
-                "this KVM cannot execute an instruction of the guest".to_owned()
-            }
-            Ok(other) => format!("KVM left the guest for an unknown reason: {other:?}"),
-            Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => return Ok(()),
-            Err(error) => format!("KVM_RUN failed: {error}"),
+            failed => describe(failed),
         };
         let place = self.place().map_or(String::new(), |place| format!(" at {:#x}", place.rip));
         Err(LinuxEnd::Failed(format!("processor {}: {failed}{place}", self.index)))
@@ -195,6 +200,20 @@ impl Runner<'_> {
             _ => Activity::Offline,
         };
         Some(Place { rip: regs.rip, rsp: regs.rsp, cr3: sregs.cr3, mode, activity })
+    }
+}
+
+/// Why a guest cannot go on.
+fn describe(exit: Result<VcpuExit<'_>, kvm_ioctls::Error>) -> String {
+    match exit {
+        Ok(VcpuExit::FailEntry(reason, _)) => {
+            format!("this KVM cannot enter the guest (hardware reason {reason:#x})")
+        }
+        Ok(VcpuExit::InternalError) => {
+            "this KVM cannot execute an instruction of the guest".to_owned()
+        }
+        Ok(other) => format!("KVM left the guest for an unknown reason: {other:?}"),
+        Err(error) => format!("KVM_RUN failed: {error}"),
     }
 }
 

@@ -218,13 +218,12 @@ impl Drop for GuestMemory {
     fn drop(&mut self) {
         self.mmap = GuestMemoryMmap::new();
         // `into_inner` gives the value to exactly one of several holders, so that there is no race between this question and a
-        // clone on another thread.
-        let unused = self
-            .regions
-            .drain(..)
-            .map(|region| Arc::into_inner(region.mapping).is_some())
-            .fold(true, |unused, sole| unused && sole);
-        if !unused {
+        // clone on another thread. Every region is asked: none may keep its count.
+        let mut others = 0;
+        for region in std::mem::take(&mut self.regions) {
+            others += usize::from(Arc::into_inner(region.mapping).is_none());
+        }
+        if others > 0 {
             std::mem::forget(self.mapping.take());
         }
     }

@@ -68,3 +68,6 @@ fn write_command_line(memory: &GuestMemoryMmap, line: &str, limit: usize) -> Res
     let bytes = [line.as_bytes(), &[0]].concat();
     Ok(memory.write_slice(&bytes, GuestAddress(layout::COMMAND_LINE))?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -178,9 +178,9 @@ mod tests {
             let bus = PciBus::new(Vec::new());
             for (port, data, length, address) in accesses {
                 bus.write_port(port, &data[..length]);
-                bus.read_port(port, &mut data.clone()[..length]);
+                bus.read_port(port, &mut { data }[..length]);
                 bus.write_memory(address, &data[..length]);
-                bus.read_memory(address, &mut data.clone()[..length]);
+                bus.read_memory(address, &mut { data }[..length]);
             }
         }
     }

@@ -90,7 +90,7 @@ impl<M: std::ops::Deref<Target: Messages>> Msix<M> {
     pub fn read_table(&self, offset: u64, data: &mut [u8]) {
         let state = self.lock();
         let (index, within) = ((offset / ENTRY_BYTES) as usize, (offset % ENTRY_BYTES) as usize);
-        let bytes = state.vectors.get(index).map_or([0; 16], Vector::to_bytes);
+        let bytes = state.vectors.get(index).map_or([0; 16], |vector| vector.to_bytes());
         copy_from(&bytes[within..], data);
     }
 
@@ -134,7 +134,7 @@ impl<M: std::ops::Deref<Target: Messages>> Msix<M> {
 }
 
 impl Vector {
-    fn to_bytes(&self) -> [u8; 16] {
+    fn to_bytes(self) -> [u8; 16] {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&self.address.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.data.to_le_bytes());
@@ -228,8 +228,8 @@ mod tests {
             for (far, near, data, length) in accesses {
                 for at in [far, near] {
                     msix.write_table(at, &data[..length]);
-                    msix.read_table(at, &mut data.clone()[..length]);
-                    msix.read_pending(near, &mut data.clone()[..length]);
+                    msix.read_table(at, &mut { data }[..length]);
+                    msix.read_pending(near, &mut { data }[..length]);
                     msix.signal(at as u16);
                 }
                 msix.set_control(far as u16);

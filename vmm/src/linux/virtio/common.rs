@@ -256,3 +256,6 @@ fn half(features: u64, select: u32) -> u64 {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests;

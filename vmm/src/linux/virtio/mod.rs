@@ -12,3 +12,6 @@ mod rng;
 pub use device::{Activation, Interrupt, VirtioDevice};
 pub use pci::{VirtioPci, WINDOW_BYTES};
 pub use rng::Rng;
+
+#[cfg(test)]
+mod tests;

@@ -261,3 +261,6 @@ fn add_msix_capability(config: &mut ConfigSpace, vectors: usize) -> usize {
     writable[1] = 0xc0;
     config.add_capability(MSIX_CAPABILITY, &body, &writable)
 }
+
+#[cfg(test)]
+mod tests;
