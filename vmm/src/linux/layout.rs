@@ -45,11 +45,13 @@ pub const IDENTITY_MAP: u64 = 0xfffb_c000;
 pub const TASK_STATE: usize = 0xfffb_d000;
 /// First address of high RAM.
 pub const HIGH_RAM: u64 = 4 * GIB;
-/// End of guest-physical addresses: every processor with hardware virtualization has 40 bits or more... of its own; a
-/// guest of less is refused by [`Layout::new`] with the processor's figure.
+/// Bits of a guest-physical address that are used at most: more than any node's memory needs.
 pub const ADDRESS_BITS: u32 = 40;
 /// The least RAM that a stock kernel decompresses itself in.
 pub const LEAST_RAM: Bytes = Bytes::mib(64);
+
+/// Most shared regions.
+pub const MAX_SHARED: usize = 64;
 
 /// Which memory is where.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,6 +70,9 @@ pub enum LayoutError {
     /// Not a multiple of the large page.
     #[error("a Linux guest's memory of {0} is not a multiple of 2 MiB")]
     NotLargePages(Bytes),
+    /// More shared regions than the tables of the boot protocols have room for.
+    #[error("a Linux guest shares the memory of at most {MAX_SHARED} LWKs, not of {0}")]
+    TooManyShared(usize),
     /// Too much altogether.
     #[error(
         "the guest's memory and the LWKs' that it serves end above {bits} bits of physical address, \
@@ -90,6 +95,9 @@ impl Layout {
         }
         if !ram.0.is_multiple_of(margay_abi::layout::LARGE_PAGE) {
             return Err(LayoutError::NotLargePages(ram));
+        }
+        if shared.len() > MAX_SHARED {
+            return Err(LayoutError::TooManyShared(shared.len()));
         }
         let bits = address_bits.min(ADDRESS_BITS);
         let too_large = LayoutError::TooLarge { bits };
@@ -192,6 +200,7 @@ mod tests {
         assert_eq!(new(64, &[1 << 40], 48), Err(LayoutError::TooLarge { bits: 40 }));
         assert_eq!(new(64, &[1 << 35], 36), Ok(new(64, &[1 << 35], 40).unwrap()));
         assert_eq!(new(64, &[1 << 35, 1 << 35], 36), Err(LayoutError::TooLarge { bits: 36 }));
+        assert_eq!(new(64, &[4096; 65], 40), Err(LayoutError::TooManyShared(65)));
         assert_eq!(new(64, &[u64::MAX], 40), Err(LayoutError::TooLarge { bits: 40 }));
     }
 

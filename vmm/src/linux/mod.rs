@@ -21,6 +21,7 @@ mod end;
 mod error;
 mod events;
 pub mod layout;
+mod machine;
 pub mod pci;
 mod power;
 mod registers;

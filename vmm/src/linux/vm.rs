@@ -4,25 +4,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use kvm_bindings::{CpuId, kvm_userspace_memory_region};
-use kvm_ioctls::{IoEventAddress, Kvm, NoDatamatch, VcpuFd, VmFd};
-use vm_memory::{GuestAddress, GuestMemoryMmap};
+use kvm_ioctls::{Kvm, VcpuFd};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::boot::{self, Boot, Initramfs};
-use super::bus::Bus;
 use super::console::Console;
 use super::end::{Ending, LinuxEnd};
 use super::error::LinuxError;
-use super::events::{self, Device};
-use super::layout::{self, Layout};
-use super::pci::{Function, MAX_FUNCTIONS, PciBus};
-use super::serial::{self, SerialPort};
+use super::events;
+use super::layout::Layout;
+use super::machine::{Machine, Memory};
+use super::pci::MAX_FUNCTIONS;
 use super::vcpu::{Vcpu, VcpuLocation};
-use super::virtio::{VirtioDevice, VirtioPci, WINDOW_BYTES};
+use super::virtio::VirtioDevice;
 use super::{acpi, cpuid, registers};
 use crate::lwk::vcpu::install_stop_signal;
-use crate::memory::{GuestMemory, PageRequest, Region, collect};
+use crate::memory::{GuestMemory, PageRequest};
 use crate::run::affinity;
 use crate::units::{Bytes, CoreId};
 
@@ -65,24 +62,8 @@ pub struct LinuxVm {
     vcpus: Vec<Vcpu>,
     devices: Option<JoinHandle<()>>,
     // Held in this order: the guest goes before its memory.
-    _machine: Machine,
+    machine: Machine,
     _memory: Memory,
-}
-
-/// The guest's KVM side.
-struct Machine {
-    bus: Arc<Bus>,
-    vm: Arc<VmFd>,
-    devices: Vec<Arc<Device>>,
-}
-
-/// The guest's memory.
-struct Memory {
-    /// RAM and shared regions: what a device may be told to read or write.
-    all: GuestMemoryMmap,
-    regions: Vec<Region>,
-    _ram: GuestMemory,
-    _shared: Vec<Arc<GuestMemory>>,
 }
 
 impl LinuxVm {
@@ -108,7 +89,7 @@ impl LinuxVm {
         let ending = Arc::new(Ending::new().map_err(LinuxError::system("make an eventfd"))?);
         let console = Arc::new(Console::default());
         let machine = Machine::new(kvm, &memory, config.devices, (&ending, &console))?;
-        let vcpus = make_vcpus(&machine.vm, &supported, count)?;
+        let vcpus = machine.make_vcpus(&supported, count)?;
         registers::set_entry(&vcpus[0], entry, &memory.all)?;
 
         let shared_addresses = layout.shared().iter().map(|(start, _)| *start).collect();
@@ -118,7 +99,7 @@ impl LinuxVm {
             shared_addresses,
             vcpus: Vec::new(),
             devices: None,
-            _machine: machine,
+            machine,
             _memory: memory,
         };
         // If a thread cannot be had, dropping `guest` ends those that run.
@@ -128,7 +109,7 @@ impl LinuxVm {
 
     fn run(&mut self, name: &str, cores: &[CoreId], fds: Vec<VcpuFd>) -> Result<(), LinuxError> {
         let failed = LinuxError::system("start a thread");
-        let (devices, ending) = (self._machine.devices.clone(), Arc::clone(&self.ending));
+        let (devices, ending) = (self.machine.devices.clone(), Arc::clone(&self.ending));
         let all: Vec<CoreId> = cores.to_vec();
         let body = move || {
             // Not to be bound is no more than slower.
@@ -138,7 +119,7 @@ impl LinuxVm {
         let thread = std::thread::Builder::new().name(format!("{name}/io")).spawn(body);
         self.devices = Some(thread.map_err(failed)?);
         for (fd, (index, core)) in fds.into_iter().zip(cores.iter().copied().enumerate()) {
-            let bus = Arc::clone(&self._machine.bus);
+            let bus = Arc::clone(&self.machine.bus);
             let vcpu = Vcpu::start(fd, (index, core), name, bus);
             self.vcpus.push(vcpu.map_err(LinuxError::system("start a thread"))?);
         }
@@ -206,97 +187,4 @@ fn check(kvm: &Kvm, config: &LinuxConfig) -> Result<u8, LinuxError> {
         return Err(LinuxError::Devices { asked: config.devices.len(), limit: MAX_FUNCTIONS });
     }
     Ok(asked as u8)
-}
-
-impl Memory {
-    fn new(
-        layout: &Layout,
-        pages: PageRequest,
-        shared: Vec<Arc<GuestMemory>>,
-    ) -> Result<Memory, LinuxError> {
-        let pieces: Vec<_> =
-            layout.ram().iter().map(|(start, bytes)| (GuestAddress(*start), *bytes)).collect();
-        let ram = GuestMemory::with_regions(&pieces, pages)?;
-        let mut regions = ram.regions().to_vec();
-        for (memory, (start, _)) in shared.iter().zip(layout.shared()) {
-            // An LWK's memory is one region.
-            let mapping = Arc::clone(&memory.regions()[0].mapping);
-            regions.push(Region { start: GuestAddress(*start), mapping });
-        }
-        let all = collect(regions.iter().cloned())?;
-        Ok(Memory { all, regions, _ram: ram, _shared: shared })
-    }
-}
-
-impl Machine {
-    fn new(
-        kvm: &Kvm,
-        memory: &Memory,
-        devices: Vec<Box<dyn VirtioDevice>>,
-        (ending, console): (&Arc<Ending>, &Arc<Console>),
-    ) -> Result<Machine, LinuxError> {
-        let vm = Arc::new(kvm.create_vm().map_err(LinuxError::kvm("KVM_CREATE_VM"))?);
-        vm.set_identity_map_address(layout::IDENTITY_MAP)
-            .map_err(LinuxError::kvm("KVM_SET_IDENTITY_MAP_ADDR"))?;
-        vm.set_tss_address(layout::TASK_STATE).map_err(LinuxError::kvm("KVM_SET_TSS_ADDR"))?;
-        vm.create_irq_chip().map_err(LinuxError::kvm("KVM_CREATE_IRQCHIP"))?;
-        for (slot, region) in (0..).zip(&memory.regions) {
-            map(&vm, slot, region)?;
-        }
-        let interrupt =
-            EventFd::new(libc::EFD_CLOEXEC).map_err(LinuxError::system("make an eventfd"))?;
-        vm.register_irqfd(&interrupt, serial::GSI).map_err(LinuxError::kvm("KVM_IRQFD"))?;
-        let serial = SerialPort::new(Arc::clone(console), interrupt);
-
-        let devices = make_devices(&vm, memory, devices)?;
-        let functions = devices.iter().map(|d| Arc::clone(d) as Arc<dyn Function>).collect();
-        let pci = PciBus::new(functions);
-        let bus = Arc::new(Bus { serial, pci, ending: Arc::clone(ending) });
-        Ok(Machine { bus, vm, devices })
-    }
-}
-
-fn map(vm: &VmFd, slot: u32, region: &Region) -> Result<(), LinuxError> {
-    let region = kvm_userspace_memory_region {
-        slot,
-        flags: 0,
-        guest_phys_addr: region.start.0,
-        memory_size: region.bytes(),
-        userspace_addr: region.host_address(),
-    };
-    // SAFETY: the range is guest memory's mapping. It stays mapped as long as anybody holds the region, and `LinuxVm` holds it
-    // until the last thread that could enter the guest has ended.
-    unsafe { vm.set_user_memory_region(region) }
-        .map_err(LinuxError::kvm("KVM_SET_USER_MEMORY_REGION"))
-}
-
-/// Puts the devices on the bus, one window behind the other, and has KVM ring their kicks.
-fn make_devices(
-    vm: &Arc<VmFd>,
-    memory: &Memory,
-    devices: Vec<Box<dyn VirtioDevice>>,
-) -> Result<Vec<Arc<Device>>, LinuxError> {
-    let mut made = Vec::with_capacity(devices.len());
-    let starts = (layout::PCI_WINDOW as u32..).step_by(WINDOW_BYTES as usize);
-    for (device, start) in devices.into_iter().zip(starts) {
-        let device = VirtioPci::new(device, memory.all.clone(), Arc::clone(vm), start)
-            .map_err(LinuxError::system("make an eventfd"))?;
-        for (address, kick) in device.kicks() {
-            vm.register_ioevent(kick, &IoEventAddress::Mmio(address), NoDatamatch)
-                .map_err(LinuxError::kvm("KVM_IOEVENTFD"))?;
-        }
-        made.push(Arc::new(device));
-    }
-    Ok(made)
-}
-
-fn make_vcpus(vm: &VmFd, supported: &CpuId, count: u8) -> Result<Vec<VcpuFd>, LinuxError> {
-    let make = |id| {
-        let vcpu = vm.create_vcpu(u64::from(id)).map_err(LinuxError::kvm("KVM_CREATE_VCPU"))?;
-        let cpuid = cpuid::of_processor(supported, id, count);
-        vcpu.set_cpuid2(&cpuid).map_err(LinuxError::kvm("KVM_SET_CPUID2"))?;
-        registers::set_msrs(&vcpu)?;
-        Ok(vcpu)
-    };
-    (0..count).map(make).collect()
 }
