@@ -12,17 +12,17 @@
 //!
 //! A guest is hostile: whatever it writes to registers and memory costs it its own devices at most.
 
-pub mod acpi;
-pub mod boot;
+mod acpi;
+mod boot;
 mod bus;
 mod console;
 mod cpuid;
 mod end;
 mod error;
 mod events;
-pub mod layout;
+mod layout;
 mod machine;
-pub mod pci;
+mod pci;
 mod power;
 mod registers;
 mod serial;
@@ -30,8 +30,10 @@ mod vcpu;
 pub mod virtio;
 mod vm;
 
+pub use boot::BootError;
 pub use console::{Console, Output};
 pub use end::LinuxEnd;
 pub use error::LinuxError;
+pub use layout::LayoutError;
 pub use vcpu::{Activity, Mode, Place, VcpuLocation};
 pub use vm::{LinuxConfig, LinuxVm};

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use kvm_ioctls::{Kvm, VcpuFd};
 use vmm_sys_util::eventfd::EventFd;
 
-use super::boot::{self, Boot, Initramfs};
+use super::boot::{Boot, BootError};
 use super::console::Console;
 use super::end::{Ending, LinuxEnd};
 use super::error::LinuxError;
@@ -73,18 +73,16 @@ impl LinuxVm {
     /// [`LinuxError`], and then nothing of the guest is left.
     pub fn start(kvm: &Kvm, config: LinuxConfig) -> Result<LinuxVm, LinuxError> {
         let count = check(kvm, &config)?;
+        let boot = Boot::open(&config.kernel, &config.initramfs, config.extra_files)?;
         install_stop_signal().map_err(LinuxError::system("install a signal handler"))?;
         let supported = cpuid::supported(kvm)?;
         let sizes: Vec<u64> = config.shared.iter().map(|memory| memory.bytes()).collect();
         let layout = Layout::new(config.memory, &sizes, cpuid::address_bits(&supported))?;
         let memory = Memory::new(&layout, config.pages, config.shared)?;
 
-        let rsdp = acpi::write(&memory.all, count).map_err(boot::BootError::from)?;
+        let rsdp = acpi::write(&memory.all, count).map_err(BootError::from)?;
         let command_line = format!("{COMMAND_LINE} {}", config.cmdline);
-        let initramfs = Initramfs { files: &config.initramfs, extra: &config.extra_files };
-        let what =
-            Boot { kernel: &config.kernel, initramfs, command_line: command_line.trim_end(), rsdp };
-        let entry = boot::load(&memory.all, &layout, &what)?;
+        let entry = boot.load(&memory.all, &layout, command_line.trim_end(), rsdp)?;
 
         let ending = Arc::new(Ending::new().map_err(LinuxError::system("make an eventfd"))?);
         let console = Arc::new(Console::default());

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use linux_loader::loader::bootparam::setup_header;
-use linux_loader::loader::{BzImage, Elf, KernelLoader, PvhBootCapability};
+use linux_loader::loader::{BzImage, Elf, Error as LoadError, KernelLoader, PvhBootCapability};
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use super::{BootError, Entry};
@@ -47,33 +47,59 @@ const ANYWHERE_LOW: u64 = layout::LOW_RAM_LIMIT;
 /// Bytes of a file that tell what it is.
 const HEAD: usize = 0x268;
 
-/// Loads the kernel at `path` where it wants to be.
-///
-/// # Errors
-/// [`BootError`] where it is missing or not a kernel that this VMM can boot.
-pub fn load(memory: &GuestMemoryMmap, path: &PathBuf) -> Result<Kernel, BootError> {
-    let missing = |source| BootError::KernelMissing { path: path.clone(), source };
-    let mut file = File::open(path).map_err(missing)?;
-    if file.metadata().map_err(missing)?.is_dir() {
-        return Err(BootError::NotAKernel(path.clone()));
-    }
-    let mut head = Vec::new();
-    (&file).take(HEAD as u64).read_to_end(&mut head).map_err(missing)?;
-    match Kind::of(&head) {
-        Kind::BzImage => load_bzimage(memory, path, &mut file),
-        Kind::Elf => load_elf(memory, path, &mut file),
-        Kind::Other(architecture) => {
-            Err(BootError::WrongArchitecture { path: path.clone(), architecture })
+/// An open file that looks like a kernel.
+#[derive(Debug)]
+pub struct KernelFile {
+    path: PathBuf,
+    file: File,
+    format: Format,
+}
+
+/// The formats that can be loaded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Format {
+    BzImage,
+    Elf,
+}
+
+impl KernelFile {
+    /// Opens the kernel at `path` and looks at its first bytes.
+    ///
+    /// # Errors
+    /// [`BootError`] where it is missing or not a kernel that this VMM can boot.
+    pub fn open(path: &Path) -> Result<KernelFile, BootError> {
+        let path = path.to_owned();
+        let missing = |source| BootError::KernelMissing { path: path.clone(), source };
+        let file = File::open(&path).map_err(missing)?;
+        if file.metadata().map_err(missing)?.is_dir() {
+            return Err(BootError::NotAKernel(path));
         }
-        Kind::Nothing => Err(BootError::NotAKernel(path.clone())),
+        let mut head = Vec::new();
+        (&file).take(HEAD as u64).read_to_end(&mut head).map_err(missing)?;
+        match Kind::of(&head) {
+            Kind::Kernel(format) => Ok(KernelFile { path, file, format }),
+            Kind::Other(architecture) => Err(BootError::WrongArchitecture { path, architecture }),
+            Kind::Nothing => Err(BootError::NotAKernel(path)),
+        }
+    }
+
+    /// Puts the kernel where it wants to be.
+    ///
+    /// # Errors
+    /// [`BootError::Damaged`] where the file does not hold what its header says, or `memory` ends before it.
+    pub fn load(mut self, memory: &GuestMemoryMmap) -> Result<Kernel, BootError> {
+        let loaded = match self.format {
+            Format::BzImage => load_bzimage(memory, &mut self.file),
+            Format::Elf => load_elf(memory, &mut self.file),
+        };
+        loaded.map_err(|error| BootError::Damaged { path: self.path, why: error.to_string() })
     }
 }
 
 /// What a file is, by its first bytes.
 #[derive(PartialEq, Eq, Debug)]
 enum Kind {
-    BzImage,
-    Elf,
+    Kernel(Format),
     /// A kernel, but for that.
     Other(String),
     Nothing,
@@ -84,7 +110,7 @@ impl Kind {
         let word = |at: usize| Some(u16::from_le_bytes(head.get(at..at + 2)?.try_into().ok()?));
         if head.starts_with(b"\x7fELF") {
             return match (head.get(4), head.get(5), word(18)) {
-                (Some(2), Some(1), Some(62)) => Kind::Elf,
+                (Some(2), Some(1), Some(62)) => Kind::Kernel(Format::Elf),
                 (Some(1), _, Some(3)) => Kind::Other("32-bit x86".to_owned()),
                 (_, _, Some(183)) => Kind::Other("aarch64".to_owned()),
                 (_, _, Some(243)) => Kind::Other("RISC-V".to_owned()),
@@ -97,7 +123,9 @@ impl Kind {
             let protocol = word(0x206).unwrap_or(0);
             return match word(0x236) {
                 // `xloadflags` came with version 2.12 (Linux 3.8).
-                Some(flags) if protocol >= 0x20c && flags & HAS_ENTRY_64 != 0 => Kind::BzImage,
+                Some(flags) if protocol >= 0x20c && flags & HAS_ENTRY_64 != 0 => {
+                    Kind::Kernel(Format::BzImage)
+                }
                 _ => Kind::Other("32-bit x86".to_owned()),
             };
         }
@@ -110,17 +138,9 @@ impl Kind {
     }
 }
 
-fn damaged(path: &Path) -> impl Fn(linux_loader::loader::Error) -> BootError {
-    move |error| BootError::Damaged { path: path.to_owned(), why: error.to_string() }
-}
-
-fn load_bzimage(
-    memory: &GuestMemoryMmap,
-    path: &Path,
-    file: &mut File,
-) -> Result<Kernel, BootError> {
+fn load_bzimage(memory: &GuestMemoryMmap, file: &mut File) -> Result<Kernel, LoadError> {
     let high = Some(GuestAddress(layout::HIGH_MEMORY));
-    let loaded = BzImage::load(memory, None, file, high).map_err(damaged(path))?;
+    let loaded = BzImage::load(memory, None, file, high)?;
     let header = loaded.setup_header.unwrap_or_default();
     // The kernel decompresses itself to its preferred address or right here, and needs `init_size` bytes for that.
     let base = loaded.kernel_load.0.max(header.pref_address);
@@ -134,16 +154,16 @@ fn load_bzimage(
     })
 }
 
-fn load_elf(memory: &GuestMemoryMmap, path: &Path, file: &mut File) -> Result<Kernel, BootError> {
+fn load_elf(memory: &GuestMemoryMmap, file: &mut File) -> Result<Kernel, LoadError> {
     let high = Some(GuestAddress(layout::HIGH_MEMORY));
     // A PVH kernel's 64-bit entry may be a virtual address, which does not matter.
-    let loaded = Elf::load(memory, None, file, None).map_err(damaged(path))?;
+    let loaded = Elf::load(memory, None, file, None)?;
     let entry = match loaded.pvh_boot_cap {
         PvhBootCapability::PvhEntryPresent(entry) => {
             Entry { protocol: Protocol::Pvh, address: entry.0 }
         }
         _ => {
-            let loaded = Elf::load(memory, None, file, high).map_err(damaged(path))?;
+            let loaded = Elf::load(memory, None, file, high)?;
             Entry { protocol: Protocol::Linux64, address: loaded.kernel_load.0 }
         }
     };
@@ -158,7 +178,7 @@ fn load_elf(memory: &GuestMemoryMmap, path: &Path, file: &mut File) -> Result<Ke
 
 #[cfg(test)]
 mod tests {
-    use super::Kind;
+    use super::{Format, Kind};
     use proptest::prelude::{any, proptest};
 
     #[test]
@@ -169,7 +189,7 @@ mod tests {
             head[18..20].copy_from_slice(&machine.to_le_bytes());
             Kind::of(&head)
         };
-        assert_eq!(elf(2, 1, 62), Kind::Elf);
+        assert_eq!(elf(2, 1, 62), Kind::Kernel(Format::Elf));
         assert_eq!(elf(1, 1, 3), Kind::Other("32-bit x86".to_owned()));
         assert_eq!(elf(2, 1, 183), Kind::Other("aarch64".to_owned()));
         assert_eq!(elf(2, 1, 258), Kind::Other("ELF machine 258".to_owned()));
@@ -180,7 +200,7 @@ mod tests {
         assert_eq!(Kind::of(&image), Kind::Other("32-bit x86".to_owned()));
         image[0x206..0x208].copy_from_slice(&0x20f_u16.to_le_bytes());
         image[0x236] = 1;
-        assert_eq!(Kind::of(&image), Kind::BzImage);
+        assert_eq!(Kind::of(&image), Kind::Kernel(Format::BzImage));
         assert_eq!(Kind::of(b"#!/bin/sh\n"), Kind::Nothing);
         assert_eq!(Kind::of(b""), Kind::Nothing);
     }

@@ -5,27 +5,23 @@ mod initramfs;
 mod kernel;
 mod params;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 pub use error::BootError;
-pub use initramfs::Initramfs;
 pub use kernel::Protocol;
+
+use initramfs::Initramfs;
+use kernel::KernelFile;
 
 use super::layout::{self, Layout};
 
-/// What to boot.
-#[derive(Clone, Copy, Debug)]
-pub struct Boot<'a> {
-    /// The kernel: a bzImage, an ELF vmlinux, or an ELF file with a PVH entry.
-    pub kernel: &'a PathBuf,
-    /// Archives that are its first file system, one unpacked over the other.
-    pub initramfs: Initramfs<'a>,
-    /// The whole command line.
-    pub command_line: &'a str,
-    /// Address of ACPI's root pointer.
-    pub rsdp: u64,
+/// What to boot: files that are there and look right.
+#[derive(Debug)]
+pub struct Boot {
+    kernel: KernelFile,
+    initramfs: Initramfs,
 }
 
 /// How the boot processor starts.
@@ -37,25 +33,40 @@ pub struct Entry {
     pub address: u64,
 }
 
-/// Fills `memory`, laid out as `layout`, for `boot`.
-///
-/// # Errors
-/// [`BootError`] where a file is missing, wrong, or too big.
-pub fn load(
-    memory: &GuestMemoryMmap,
-    layout: &Layout,
-    boot: &Boot<'_>,
-) -> Result<Entry, BootError> {
-    let kernel = kernel::load(memory, boot.kernel)?;
-    write_command_line(memory, boot.command_line, kernel.command_line_limit)?;
-    let room = kernel.end..layout.low_ram_end().min(kernel.initramfs_limit);
-    let initramfs = boot.initramfs.place(memory, room)?;
-    let placed = params::Placed { initramfs, rsdp: boot.rsdp };
-    match kernel.entry.protocol {
-        Protocol::Linux64 => params::write_zero_page(memory, layout, &kernel, &placed)?,
-        Protocol::Pvh => params::write_start_info(memory, layout, &placed)?,
+impl Boot {
+    /// Opens a kernel (a bzImage, an ELF vmlinux, or an ELF file with a PVH entry) and the archives of its initramfs, which are
+    /// unpacked one over the other, and `extra` over them all. Before any memory is asked for, which may take long.
+    ///
+    /// # Errors
+    /// [`BootError`] where a file is missing or not a kernel.
+    pub fn open(kernel: &Path, initramfs: &[PathBuf], extra: Vec<u8>) -> Result<Boot, BootError> {
+        let kernel = KernelFile::open(kernel)?;
+        Ok(Boot { kernel, initramfs: Initramfs::open(initramfs, extra)? })
     }
-    Ok(kernel.entry)
+
+    /// Fills `memory`, laid out as `layout`: kernel, initramfs, `command_line`, and what leads to them and to ACPI's root
+    /// pointer `rsdp`.
+    ///
+    /// # Errors
+    /// [`BootError`] where something is damaged or does not fit.
+    pub fn load(
+        self,
+        memory: &GuestMemoryMmap,
+        layout: &Layout,
+        command_line: &str,
+        rsdp: u64,
+    ) -> Result<Entry, BootError> {
+        let kernel = self.kernel.load(memory)?;
+        write_command_line(memory, command_line, kernel.command_line_limit)?;
+        let room = kernel.end..layout.low_ram_end().min(kernel.initramfs_limit);
+        let initramfs = self.initramfs.place(memory, room)?;
+        let placed = params::Placed { initramfs, rsdp };
+        match kernel.entry.protocol {
+            Protocol::Linux64 => params::write_zero_page(memory, layout, &kernel, &placed)?,
+            Protocol::Pvh => params::write_start_info(memory, layout, &placed)?,
+        }
+        Ok(kernel.entry)
+    }
 }
 
 fn write_command_line(memory: &GuestMemoryMmap, line: &str, limit: usize) -> Result<(), BootError> {

@@ -1,12 +1,12 @@
 //! Kernels that cannot be booted, and where the parts of one that can be go.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
 
-use super::{Boot, BootError, Entry, Initramfs, Protocol, load};
+use super::{Boot, BootError, Entry, Protocol};
 use crate::linux::layout::{self, Layout};
 use crate::units::Bytes;
 
@@ -35,12 +35,12 @@ impl Guest {
 
     fn boot(
         &self,
-        kernel: &PathBuf,
+        kernel: &Path,
         initramfs: &[PathBuf],
         command_line: &str,
     ) -> Result<Entry, BootError> {
-        let initramfs = Initramfs { files: initramfs, extra: b"extra" };
-        load(&self.memory, &self.layout, &Boot { kernel, initramfs, command_line, rsdp: 0xe_0000 })
+        let boot = Boot::open(kernel, initramfs, b"extra".to_vec())?;
+        boot.load(&self.memory, &self.layout, command_line, 0xe_0000)
     }
 
     fn zero_page<T: vm_memory::ByteValued>(&self, at: u64) -> T {
@@ -131,11 +131,11 @@ fn an_elf_file_with_a_note_is_entered_by_pvh() {
 #[test]
 fn what_is_no_kernel_is_refused() {
     let guest = Guest::new();
-    let boot = |kernel: &PathBuf| guest.boot(kernel, &[], "").unwrap_err();
-    assert!(matches!(boot(&PathBuf::from("/missing")), BootError::KernelMissing { .. }));
+    let boot = |kernel: &Path| guest.boot(kernel, &[], "").unwrap_err();
+    assert!(matches!(boot(Path::new("/missing")), BootError::KernelMissing { .. }));
     assert!(matches!(boot(&guest.file("text", b"#!/bin/sh\n")), BootError::NotAKernel(_)));
     assert!(matches!(boot(&guest.file("empty", b"")), BootError::NotAKernel(_)));
-    assert!(matches!(boot(&guest.files.path().to_owned()), BootError::NotAKernel(_)));
+    assert!(matches!(boot(guest.files.path()), BootError::NotAKernel(_)));
     let arm = boot(&guest.file("arm", &elf(183)));
     assert!(arm.to_string().contains("is a kernel for aarch64"), "{arm}");
     let cut = boot(&guest.file("cut", &elf(62)[..100]));
@@ -147,6 +147,7 @@ fn what_does_not_fit_is_refused() {
     let guest = Guest::new();
     let kernel = guest.file("bzImage", &bzimage());
     let huge = guest.file("huge", b"");
+    // Sparse: nothing of it is read, because it does not fit.
     fs::File::options().write(true).open(&huge).unwrap().set_len(4 << 30).unwrap();
     match guest.boot(&kernel, &[huge], "") {
         Err(BootError::InitramfsTooBig { room, .. }) => assert_eq!(room, Bytes::mib(32)),

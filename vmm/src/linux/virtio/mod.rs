@@ -1,6 +1,6 @@
 //! virtio devices (virtio 1.2, OASIS) and how a driver finds and drives them: over PCI (4.1).
 //!
-//! [`VirtioDevice`] is what a device is; [`VirtioPci`] makes a function on the PCI bus of one, so that no device knows of
+//! [`VirtioDevice`] is what a device is; `VirtioPci` makes a function on the PCI bus of one, so that no device knows of
 //! registers, interrupts' vectors or the negotiation of features.
 
 mod common;
@@ -10,7 +10,7 @@ mod pci;
 mod rng;
 
 pub use device::{Activation, Interrupt, VirtioDevice};
-pub use pci::{VirtioPci, WINDOW_BYTES};
+pub(super) use pci::{VirtioPci, WINDOW_BYTES};
 pub use rng::Rng;
 
 #[cfg(test)]
