@@ -137,3 +137,39 @@ fn make_devices(
     }
     Ok(made)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Memory;
+    use crate::linux::layout::Layout;
+    use crate::memory::{GuestMemory, PageRequest};
+    use crate::units::Bytes;
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+    use std::sync::Arc;
+    use vm_memory::{Bytes as _, GuestAddress};
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn shared_memory_is_the_lwks() {
+        let lwk = Arc::new(GuestMemory::new(4 * MIB, PageRequest::Small).unwrap());
+        let layout = Layout::new(Bytes::mib(64), &[lwk.bytes()], 40).unwrap();
+        let memory = Memory::new(&layout, PageRequest::Small, vec![Arc::clone(&lwk)]).unwrap();
+        let (start, _) = layout.shared()[0];
+        memory.all.write_obj(0x1234_u32, GuestAddress(start + MIB)).unwrap();
+        let seen: u32 = lwk.guest_memory().read_obj(GuestAddress(MIB)).unwrap();
+        assert_eq!(seen, 0x1234);
+        assert!(memory.all.write_obj(0_u8, GuestAddress(start + 4 * MIB)).is_err());
+
+        let inode = lwk.file().metadata().unwrap().ino().to_string();
+        let mapped = || {
+            let maps = fs::read_to_string("/proc/self/maps").unwrap();
+            maps.lines().any(|line| line.split_whitespace().nth(4) == Some(&inode))
+        };
+        drop(lwk);
+        assert!(mapped(), "the guest still uses it");
+        drop(memory);
+        assert!(!mapped(), "nobody uses it any more");
+    }
+}

@@ -122,3 +122,55 @@ fn write_page_tables(memory: &GuestMemoryMmap) -> Result<(), vm_memory::GuestMem
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{CODE_SELECTOR, layout, write_gdt, write_page_tables};
+    use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+    fn memory() -> GuestMemoryMmap {
+        GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap()
+    }
+
+    /// Walks the tables as a processor does (SDM vol 3, 4.5).
+    fn translate(memory: &GuestMemoryMmap, address: u64) -> Option<u64> {
+        let mut table = layout::PAGE_TABLES;
+        for shift in [39, 30, 21] {
+            let index = address >> shift & 511;
+            let entry: u64 = memory.read_obj(GuestAddress(table + index * 8)).unwrap();
+            if entry & 1 == 0 {
+                return None;
+            }
+            let large = entry & 1 << 7 != 0;
+            table = entry & 0x000f_ffff_ffff_f000;
+            if large {
+                return Some(table | address & ((1 << shift) - 1));
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn four_gib_are_mapped_at_their_own_addresses() {
+        let memory = memory();
+        write_page_tables(&memory).unwrap();
+        for address in [0, layout::ZERO_PAGE, layout::HIGH_MEMORY, 0xc000_0123, 0xffff_ffff] {
+            assert_eq!(translate(&memory, address), Some(address));
+        }
+        assert_eq!(translate(&memory, 1 << 32), None);
+    }
+
+    #[test]
+    fn the_boot_structures_do_not_overlap() {
+        let memory = memory();
+        write_page_tables(&memory).unwrap();
+        write_gdt(&memory).unwrap();
+        let tables_end = layout::PAGE_TABLES + 6 * 4096;
+        assert!(
+            tables_end <= layout::COMMAND_LINE && layout::ZERO_PAGE + 4096 <= layout::PAGE_TABLES
+        );
+        let code: u64 =
+            memory.read_obj(GuestAddress(layout::GDT + u64::from(CODE_SELECTOR))).unwrap();
+        assert_ne!(code & 1 << 53, 0, "64-bit code");
+    }
+}
