@@ -96,3 +96,71 @@ pub(super) fn read_config(config: &[u8], offset: u64, data: &mut [u8]) {
     data[..len].copy_from_slice(&rest[..len]);
     data[len..].fill(0);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linux::virtio::testing::{BUFFERS, DriverQueue, Interrupts, MEMORY, writable};
+
+    /// A queue of 8, with event indices.
+    fn ring() -> (Ring, DriverQueue, Arc<Interrupts>) {
+        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)]).unwrap();
+        let (driver, mut queue) = DriverQueue::new(&memory, 0, 8);
+        queue.set_event_idx(true);
+        let interrupts = Arc::new(Interrupts::default());
+        let interrupt = interrupts.clone();
+        let [ring] = Ring::all(Activation { memory, queues: vec![queue], interrupt, features: 0 });
+        (ring, driver, interrupts)
+    }
+
+    #[test]
+    fn an_empty_ring_asks_for_a_kick() {
+        let (mut ring, mut driver, _) = ring();
+        for round in 0..20 {
+            assert!(ring.pop().is_none());
+            assert_eq!(driver.avail_event(), round);
+            let head = driver.add(&[writable(BUFFERS, 4)]);
+            assert_eq!(ring.pop().unwrap().head_index(), head);
+            ring.put_back();
+            assert_eq!(ring.pop().unwrap().head_index(), head);
+            ring.finish(head, 4);
+            assert_eq!(driver.used(), Some((head, 4)));
+        }
+    }
+
+    #[test]
+    fn the_driver_is_interrupted_where_it_asked_for_it() {
+        let (mut ring, mut driver, interrupts) = ring();
+        driver.set_used_event(1);
+        for (round, expected) in [0, 1, 0].into_iter().enumerate() {
+            let head = driver.add(&[writable(BUFFERS, 4)]);
+            ring.pop().unwrap();
+            ring.finish(head, 0);
+            ring.notify();
+            ring.notify();
+            assert_eq!(interrupts.take(0), expected, "round {round}");
+        }
+    }
+
+    #[test]
+    fn queues_that_are_not_in_memory_or_not_used_give_nothing() {
+        let memory: GuestMemoryMmap =
+            GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)]).unwrap();
+        let (driver, mut outside) = DriverQueue::new(&memory, 0, 8);
+        driver.offer(0);
+        outside.set_used_ring_address(Some(MEMORY as u32), None);
+        let (driver, mut unused) = DriverQueue::new(&memory, 1, 8);
+        driver.offer(0);
+        unused.set_ready(false);
+        let (driver, mad) = DriverQueue::new(&memory, 2, 8);
+        (0..9).for_each(|_| driver.offer(0));
+        let interrupt = Arc::new(Interrupts::default());
+        let queues = vec![outside, unused, mad];
+        let rings: [Ring; 3] = Ring::all(Activation { memory, queues, interrupt, features: 0 });
+        for mut ring in rings {
+            assert!(ring.pop().is_none());
+            ring.finish(0, 0);
+            ring.notify();
+        }
+    }
+}

@@ -68,7 +68,8 @@ pub struct DriverQueue {
 }
 
 impl DriverQueue {
-    fn new(memory: &GuestMemoryMmap, index: usize, size: u16) -> (DriverQueue, Queue) {
+    /// Both sides of queue `index`.
+    pub fn new(memory: &GuestMemoryMmap, index: usize, size: u16) -> (DriverQueue, Queue) {
         let queue = DriverQueue {
             memory: memory.clone(),
             base: 0x1_0000 * (index as u64 + 1),
@@ -105,6 +106,18 @@ impl DriverQueue {
     /// Sets the available ring's flags.
     pub fn set_flags(&self, flags: u16) {
         self.memory.write_obj(flags, GuestAddress(self.base + 0x8000)).unwrap();
+    }
+
+    /// Sets the index of the used chain after which the driver wants an interrupt (`used_event`).
+    pub fn set_used_event(&self, index: u16) {
+        let at = self.base + 0x8000 + 4 + 2 * u64::from(self.size);
+        self.memory.write_obj(index, GuestAddress(at)).unwrap();
+    }
+
+    /// The index of the available chain after which the device wants a kick (`avail_event`).
+    pub fn avail_event(&self) -> u16 {
+        let at = self.base + 0xc000 + 4 + 8 * u64::from(self.size);
+        self.memory.read_obj(GuestAddress(at)).unwrap()
     }
 
     /// Offers a chain; returns its head. Descriptors are used in turn: more than the queue's size are never in flight.
