@@ -78,8 +78,8 @@ impl Runner {
         if !bench.is_file() {
             return Err(BenchError::NoBenchProgram(bench));
         }
-        let (cores, isolation) = (Cores::of(partition), partition.lwk.isolation);
-        Ok(Runner { margay, bench, cores, isolation, spin: partition.spin })
+        let (cores, isolation) = (Cores::of(partition), partition.lwks[0].isolation);
+        Ok(Runner { margay, bench, cores, isolation, spin: partition.service.spin })
     }
 
     /// Measures the system calls of a place, with `samples` samples of each.
@@ -241,7 +241,7 @@ mod tests {
             for delegation in [Delegation::Queue, Delegation::Hypercall] {
                 let text = runner.node(delegation);
                 let node = NodeConfig::parse(Source { path: "-".into(), text }).unwrap();
-                assert_eq!(node.lwk.delegation, delegation);
+                assert_eq!(node.lwks[0].delegation, delegation);
                 assert_eq!(node.service.spin, spin);
             }
         }

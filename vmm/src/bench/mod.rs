@@ -37,10 +37,10 @@ pub struct Cores {
 impl Cores {
     /// The first cores of a partition.
     pub fn of(partition: &Partition) -> Cores {
-        let service = partition.service_cores.iter().next();
+        let service = partition.service.cores.iter().next();
         Cores {
             service: service.expect("a partition has a service core"),
-            lwk: *partition.lwk.cores.first().expect("a partition has an LWK core"),
+            lwk: *partition.lwks[0].cores.first().expect("a partition has an LWK core"),
         }
     }
 }

@@ -29,7 +29,7 @@ pub fn measure(
     let cores = Cores::of(&request.partition);
     let runner = Runner::new(&request.partition)?;
     progress("looking at the host");
-    let host = Host::collect(cores, request.partition.lwk.isolation, ROUNDS);
+    let host = Host::collect(cores, request.partition.lwks[0].isolation, ROUNDS);
     progress("writing the file to read");
     let file = WarmFile::create(FILE_SIZE)?;
     let tsc_hz = host.tsc_hz as f64;

@@ -9,7 +9,8 @@ use serde::Serialize;
 use crate::cli::{CliError, node, print_json};
 use crate::config::{MistakeRecord, NodeConfig, NodeFileError};
 use crate::exit::Exit;
-use crate::partition::render::{PartitionRecord, render};
+use crate::partition::record::PartitionRecord;
+use crate::partition::render::render;
 use crate::partition::{Partition, Resources};
 
 /// Arguments of `margay check`.
@@ -43,11 +44,11 @@ pub(super) fn execute(args: &CheckArgs, out: &mut impl Write) -> Result<Exit, Cl
     Ok(Exit::Success)
 }
 
-/// Resolves the node and looks at its program, too.
+/// Resolves the node and looks at its programs, too.
 fn check(args: &CheckArgs) -> Result<(NodeConfig, Partition, Resources), NodeFileError> {
     let node = NodeConfig::load(&args.node)?;
     let host = Resources::collect_all(&node);
     let partition = node::resolve(&node, &host)?;
-    node::check_program(&node, &partition)?;
+    node::check_programs(&node, &partition)?;
     Ok((node, partition, host))
 }

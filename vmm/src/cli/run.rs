@@ -39,7 +39,7 @@ impl RunArgs {
     pub fn request(&self) -> Result<RunRequest, CliError> {
         let node = NodeConfig::load(&self.node)?;
         let partition = node::resolve(&node, &Resources::collect(&node))?;
-        let lwk = &partition.lwk;
+        let lwk = &partition.lwks[0];
         let argv: Vec<OsString> = match (self.command.is_empty(), &lwk.program) {
             (false, _) => self.command.clone(),
             (true, Some(program)) => {

@@ -3,7 +3,8 @@
 //! [`NodeConfig::parse`] reads TOML into typed choices and collects every mistake of the file in one pass, each with its
 //! place and what to write instead. It knows nothing of the host: `"auto"` and fractions stay as written, and
 //! [`crate::partition`] resolves them. Each value keeps its place in the file ([`Located`]), so that the partition can point to
-//! it too. `images/nodes/example.toml` has every key with its default.
+//! it too. Paths are taken relative to the node file's directory ([`NodeConfig::locate`]), but programs as a shell would.
+//! `images/nodes/example.toml` has every key with its default.
 
 mod keys;
 mod mistake;
@@ -14,7 +15,7 @@ mod tests;
 mod value;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::time::Duration;
 
 use margay_abi::boot::Delegation;
@@ -29,10 +30,18 @@ pub use problem::Problem;
 pub struct NodeConfig {
     /// The file, for pointing into it.
     pub source: Source,
+    /// The directory of the file, an absolute path where the current one is known.
+    pub directory: PathBuf,
+    /// `name` of `[node]`: 1 to [`MAX_NAME`] letters, digits, `-` and `_`.
+    pub name: String,
+    /// `oversubscribe`: whether a core may have several owners.
+    pub oversubscribe: bool,
+    /// `socket_mode`: permissions of the node's socket, at most 0o777.
+    pub socket_mode: u32,
     /// `[service]`.
     pub service: ServiceConfig,
-    /// The one `[[lwk]]`.
-    pub lwk: LwkConfig,
+    /// The `[[lwk]]`, at least one, at most [`MAX_LWKS`], each with a name of its own.
+    pub lwks: Vec<LwkConfig>,
 }
 
 /// `[service]`: the Linux that serves delegated calls.
@@ -42,13 +51,60 @@ pub struct ServiceConfig {
     pub cores: Located<CoreChoice>,
     /// `spin_us`: how long a proxy polls its channel before it sleeps.
     pub spin: Duration,
+    /// `kind`, and the keys that belong to it.
+    pub kind: ServiceChoice,
+}
+
+/// `kind` of `[service]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServiceChoice {
+    /// This host's Linux.
+    Host,
+    /// A Linux of its own.
+    Vm(Box<ServiceVmConfig>),
+}
+
+/// The keys of `[service]` that only a service VM has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceVmConfig {
+    /// Where the file says `"vm"`.
+    pub kind: Span,
+    /// `memory`.
+    pub memory: Located<MemoryChoice>,
+    /// `pages`.
+    pub pages: Located<PageChoice>,
+    /// `kernel`; `None`: Margay's own.
+    pub kernel: Option<Located<PathBuf>>,
+    /// `initramfs`, in the order of unpacking; `None`: Margay's own for Margay's own kernel, none for another.
+    pub initramfs: Option<Vec<Located<PathBuf>>>,
+    /// `cmdline`: appended to the kernel's command line; one line of at most [`MAX_CMDLINE`] bytes.
+    pub cmdline: String,
+    /// `disk`.
+    pub disk: Option<Located<DiskConfig>>,
+    /// `net`: the name of a tap device.
+    pub net: Option<Located<String>>,
+    /// `files`: to be put into the VM's root at the same path; none has a `..`.
+    pub files: Vec<Located<PathBuf>>,
+    /// `boot_s`: how long it may take until the agent answers; 1 s to an hour.
+    pub boot_deadline: Duration,
+}
+
+/// `disk`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskConfig {
+    /// The file or block device.
+    pub path: PathBuf,
+    /// Whether the guest may not write.
+    pub read_only: bool,
 }
 
 /// `[[lwk]]`: a lightweight kernel and its program.
 #[derive(Clone, Debug)]
 pub struct LwkConfig {
-    /// `name`, for reports.
-    pub name: String,
+    /// Where its table begins.
+    pub span: Span,
+    /// `name`, as a node's.
+    pub name: Located<String>,
     /// `cores`.
     pub cores: Located<CoreChoice>,
     /// `memory`.
@@ -67,6 +123,17 @@ pub struct LwkConfig {
     pub args: Vec<String>,
     /// `env`: added to the environment that the program inherits, in the file's order.
     pub env: Vec<(String, String)>,
+    /// `image`: the LWK's image; `None`: the one beside the margay executable.
+    pub image: Option<Located<PathBuf>>,
+    /// `watch_s`: how often the node looks whether the LWK hangs; `None`: never.
+    pub watch: Option<Duration>,
+}
+
+impl LwkConfig {
+    /// Where its name stands, or else its table begins.
+    pub fn name_span(&self) -> Span {
+        self.name.span.clone().unwrap_or_else(|| self.span.clone())
+    }
 }
 
 /// A value and where the file says so.
@@ -106,7 +173,7 @@ pub enum CoreChoice {
 pub enum MemoryChoice {
     /// `"auto"`.
     Auto,
-    /// `"rest"`: all but a reserve for the service OS.
+    /// `"rest"`: all that nobody else has, but a reserve for this host.
     Rest,
     /// This much.
     Size(Bytes),
@@ -144,8 +211,20 @@ pub enum IsolationChoice {
 pub const DEFAULT_SPIN: Duration = Duration::from_micros(200);
 /// Default of `stack`: Linux's usual `ulimit -s`.
 pub const DEFAULT_STACK: Bytes = Bytes::mib(8);
-/// Default of `name`.
-pub const DEFAULT_NAME: &str = "lwk0";
+/// Default of `watch_s`.
+pub const DEFAULT_WATCH: Duration = Duration::from_secs(5);
+/// Default of `socket_mode`: the owner only.
+pub const DEFAULT_SOCKET_MODE: u32 = 0o600;
+/// Default of a service VM's `memory`.
+pub const DEFAULT_SERVICE_MEMORY: Bytes = Bytes::mib(512);
+/// Default of `boot_s`.
+pub const DEFAULT_BOOT_DEADLINE: Duration = Duration::from_secs(60);
+/// The most LWKs that a node can have.
+pub const MAX_LWKS: usize = 64;
+/// Longest name of a node or an LWK, in bytes.
+pub const MAX_NAME: usize = 32;
+/// Longest `cmdline`, in bytes: Linux on x86 takes 2047 (`COMMAND_LINE_SIZE`), some of which the VMM needs itself.
+pub const MAX_CMDLINE: usize = 1536;
 
 impl NodeConfig {
     /// Reads a node file.
@@ -165,10 +244,26 @@ impl NodeConfig {
     /// # Errors
     /// [`NodeFileError::Mistakes`] with all mistakes in it.
     pub fn parse(source: Source) -> Result<NodeConfig, NodeFileError> {
-        match keys::read_node(&source.text) {
-            Ok((service, lwk)) => Ok(NodeConfig { source, service, lwk }),
-            Err(mistakes) => Err(NodeFileError::Mistakes { source_file: source, mistakes }),
-        }
+        let keys = match keys::read_node(&source.path, &source.text) {
+            Ok(keys) => keys,
+            Err(mistakes) => return Err(NodeFileError::Mistakes { source_file: source, mistakes }),
+        };
+        // Only the empty path has no absolute form, or any path where the current directory is gone.
+        let absolute = path::absolute(&source.path).unwrap_or_else(|_| source.path.clone());
+        Ok(NodeConfig {
+            directory: absolute.parent().unwrap_or(Path::new("")).to_owned(),
+            name: keys.node.name,
+            oversubscribe: keys.node.oversubscribe,
+            socket_mode: keys.node.socket_mode,
+            service: keys.service,
+            lwks: keys.lwks,
+            source,
+        })
+    }
+
+    /// A path of the node file as it is meant: relative to the file's directory.
+    pub fn locate(&self, path: &Path) -> PathBuf {
+        self.directory.join(path)
     }
 
     /// The error for mistakes that were found after parsing.

@@ -1,6 +1,6 @@
 //! What can be wrong in a node file by itself, without regard to the host.
 
-use crate::config::Explain;
+use crate::config::{Explain, MAX_CMDLINE, MAX_LWKS, MAX_NAME};
 use crate::units::{ParseBytesError, ParseCoresError, ParseFractionError};
 
 /// What is wrong with a key or value.
@@ -41,9 +41,9 @@ pub enum Problem {
         /// The possible ones.
         allowed: &'static [&'static str],
     },
-    /// `kind = "vm"`.
-    #[error("a service OS in a VM (`kind = \"vm\"`) is not supported in this version")]
-    ServiceVm,
+    /// A service VM's key without a service VM.
+    #[error("`{0}` is for a service OS in a VM, but here this host's Linux is the service OS")]
+    OnlyForVm(&'static str),
     /// Not an amount of memory.
     #[error("`{key}` is no amount of memory: {why}")]
     NotMemory {
@@ -81,15 +81,46 @@ pub enum Problem {
     /// A node without an LWK.
     #[error("the node has no lightweight kernel")]
     NoLwk,
-    /// A node with several LWKs.
-    #[error("this version runs one `[[lwk]]` for each node file; this is number {0}")]
-    SeveralLwks(usize),
+    /// More LWKs than a node can have.
+    #[error("a node has at most {MAX_LWKS} lightweight kernels; this one has {0}")]
+    TooManyLwks(usize),
     /// `[lwk]` for `[[lwk]]`.
     #[error("`lwk` is a single table, but must be an array of tables")]
     SingleLwk,
     /// A name that could not stand in a report or a file name.
-    #[error("`name` must be 1 to 32 letters, digits, `-` or `_`")]
+    #[error("`name` must be 1 to {MAX_NAME} letters, digits, `-` or `_`")]
     BadName,
+    /// An LWK's name that commands use for something else.
+    #[error("an LWK cannot have the name \"service\": commands mean the service OS by it")]
+    ReservedName,
+    /// A name that an LWK before has.
+    #[error("the name \"{name}\" is taken by the LWK of line {line}")]
+    DuplicateName {
+        /// The name.
+        name: String,
+        /// Where the LWK before has it, or begins if it has it by default; from 1.
+        line: usize,
+    },
+    /// No permissions of a file.
+    #[error("`socket_mode` cannot be \"{0}\": permissions are octal, from 0 to 0777")]
+    BadMode(String),
+    /// An empty path.
+    #[error("`{0}` is empty")]
+    EmptyPath(&'static str),
+    /// A table `disk` without `path`.
+    #[error("`disk` does not say which file: it has no `path`")]
+    DiskWithoutPath,
+    /// A path that would not be the same in the service VM.
+    #[error("a path in `files` cannot have `..`: the file gets the same path in the service VM")]
+    ParentInFiles,
+    /// No name of a network device.
+    #[error(
+        "`net` must be the name of a network device: 1 to 15 characters, without `/`, `:` and spaces"
+    )]
+    BadNet,
+    /// No command line of a kernel.
+    #[error("`cmdline` must be one line of at most {MAX_CMDLINE} bytes without control characters")]
+    BadCmdline,
     /// An empty program.
     #[error("`program` is empty")]
     EmptyProgram,
@@ -104,13 +135,14 @@ pub enum Problem {
 const MEMORY_HINT: &str =
     "write a whole number and a unit, as \"512M\" or \"1GiB\" (K, M, G, T; all are binary)";
 const CORES_HINT: &str =
-    "write a list, as [1, 2] or \"1-3,5\"; or \"auto\"; an LWK can also have the \"rest\"";
+    "write a list, as [1, 2] or \"1-3,5\"; or \"auto\"; one of the node can have the \"rest\"";
 
 impl Explain for Problem {
     fn hint(&self) -> Option<String> {
         let text = match self {
             Problem::Syntax(_)
-            | Problem::SeveralLwks(_)
+            | Problem::TooManyLwks(_)
+            | Problem::BadCmdline
             | Problem::NulCharacter(_)
             | Problem::BadVariable(_) => return None,
             Problem::UnknownKey { key, known, .. } => return Some(suggest(key, known)),
@@ -118,9 +150,7 @@ impl Explain for Problem {
             Problem::NotAWord { allowed, .. } => {
                 return Some(format!("write one of {}", quoted(allowed)));
             }
-            Problem::ServiceVm => {
-                "write kind = \"host\" (or leave it out): this host's Linux serves the calls"
-            }
+            Problem::OnlyForVm(_) => "write kind = \"vm\" in [service], or leave this key out",
             Problem::NotMemory { .. } => MEMORY_HINT,
             Problem::NotAPart { .. } => "write a fraction of what is available, as \"1/2\"",
             Problem::NotCores(_) | Problem::NoCores => CORES_HINT,
@@ -128,6 +158,16 @@ impl Explain for Problem {
             Problem::NoLwk => "add a line [[lwk]]; every key of it has a default",
             Problem::SingleLwk => "write [[lwk]], with two brackets on each side",
             Problem::BadName => "write a name as name = \"solver-1\"",
+            Problem::ReservedName | Problem::DuplicateName { .. } => {
+                "give it another name; without `name`, LWKs are lwk0, lwk1 and so on by position"
+            }
+            Problem::BadMode(_) => "write it as for chmod: socket_mode = \"0600\"",
+            Problem::EmptyPath(_) => {
+                "write a path, which may be relative to the node file's directory"
+            }
+            Problem::DiskWithoutPath => "write disk = { path = \"root.img\", read_only = true }",
+            Problem::ParentInFiles => "write the path without `..`, best an absolute one",
+            Problem::BadNet => "write the name of a tap device, as net = \"tap0\"",
             Problem::EmptyProgram => {
                 "write a path or a name in PATH, or leave it out and give one with `margay run FILE -- PROGRAM`"
             }

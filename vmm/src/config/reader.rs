@@ -27,6 +27,16 @@ impl<'t, 'm> TableReader<'t, 'm> {
         TableReader { table, mistakes }
     }
 
+    /// Begins to read a table below this one, whose mistakes go to the same list.
+    pub(super) fn inner(
+        &mut self,
+        table: &'t DeTable<'t>,
+        name: &'static str,
+        known: &'static [&'static str],
+    ) -> TableReader<'t, '_> {
+        TableReader::new(table, name, known, self.mistakes)
+    }
+
     /// The value of a key as `parse` reads it; `None` where the key is missing or wrong, which is then noted.
     pub(super) fn read<T>(
         &mut self,

@@ -1,8 +1,10 @@
 //! Reads single values of the node file: a word, cores, memory, text.
 
+use std::path::PathBuf;
+
 use toml::de::DeValue;
 
-use crate::config::{CoreChoice, MemoryChoice, Problem};
+use crate::config::{CoreChoice, MAX_NAME, MemoryChoice, PageChoice, Problem};
 use crate::units::{Bytes, CoreId, CoreSet, ParseCoresError};
 
 /// A string without NUL.
@@ -16,6 +18,51 @@ pub(super) fn text(
         Some(text) if text.contains('\0') => Err(Problem::NulCharacter(format!("`{key}`"))),
         Some(text) => Ok(text.to_owned()),
     }
+}
+
+/// A path.
+pub(super) fn path(
+    key: &'static str,
+    example: &'static str,
+    value: &DeValue<'_>,
+) -> Result<PathBuf, Problem> {
+    let path = text(key, example, value)?;
+    if path.is_empty() { Err(Problem::EmptyPath(key)) } else { Ok(PathBuf::from(path)) }
+}
+
+/// `name`, of a node or an LWK: what can stand in a report, a file name and a command line.
+pub(super) fn name(value: &DeValue<'_>) -> Result<String, Problem> {
+    let name = text("name", "it as name = \"solver-1\"", value)?;
+    match name.len() {
+        1..=MAX_NAME if name.chars().all(allowed_in_name) => Ok(name),
+        _ => Err(Problem::BadName),
+    }
+}
+
+/// Whether a name may have the character.
+pub(super) fn allowed_in_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '-' || c == '_'
+}
+
+/// True or false.
+pub(super) fn truth(key: &'static str, value: &DeValue<'_>) -> Result<bool, Problem> {
+    value.as_bool().ok_or_else(|| wrong_type(key, value, "true or false", "it without quotes"))
+}
+
+/// `socket_mode`: a file's permissions, in octal text as `chmod` takes them.
+pub(super) fn mode(value: &DeValue<'_>) -> Result<u32, Problem> {
+    let mode = text("socket_mode", "it in quotes, as socket_mode = \"0600\"", value)?;
+    let octal = !mode.is_empty() && mode.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
+    match u32::from_str_radix(&mode, 8) {
+        Ok(mode) if octal && mode <= 0o777 => Ok(mode),
+        _ => Err(Problem::BadMode(mode)),
+    }
+}
+
+/// `pages`.
+pub(super) fn pages(value: &DeValue<'_>) -> Result<PageChoice, Problem> {
+    let pages = [PageChoice::Auto, PageChoice::Large, PageChoice::Small];
+    word("pages", &["auto", "2M", "4K"], value).map(|i| pages[i])
 }
 
 /// One of a few words; its place in `allowed`.

@@ -3,24 +3,18 @@
 use margay_abi::boot::Isolation;
 
 use crate::config::{IsolationChoice, Located, Mistake};
+use crate::host::probe::Cpl0;
 use crate::host::why_not_protected;
-use crate::partition::{KvmState, PartitionProblem, Resources};
+use crate::partition::PartitionProblem;
 
-/// The mode and why.
+/// The mode and why. `cpl0` is `None` where nobody needed to know it.
 pub(super) fn resolve(
     choice: &Located<IsolationChoice>,
-    host: &Resources,
+    cpl0: Option<&Cpl0>,
 ) -> Result<(Isolation, String), Mistake> {
     let asked = "the node file asks for it".to_owned();
-    let cpl0 = match (&host.kvm, choice.value) {
-        (KvmState::Unusable { reason, hint }, _) => {
-            let problem = PartitionProblem::NoKvm { reason: reason.clone(), hint: hint.clone() };
-            return Err(Mistake::new(None, &problem));
-        }
-        (_, IsolationChoice::Fused) | (KvmState::NotAsked, _) => {
-            return Ok((Isolation::Fused, asked));
-        }
-        (KvmState::Probed(cpl0), _) => cpl0,
+    let Some(cpl0) = cpl0.filter(|_| choice.value != IsolationChoice::Fused) else {
+        return Ok((Isolation::Fused, asked));
     };
     match (choice.value, cpl0.suits_protected()) {
         (IsolationChoice::Protected, true) => Ok((Isolation::Protected, asked)),

@@ -5,83 +5,57 @@
 //! himself, and might wonder about, becomes a [`Note`].
 
 mod cores;
+mod files;
 mod isolation;
 mod memory;
+mod plan;
 mod problem;
+pub mod record;
 pub mod render;
 mod resources;
+mod service;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::fmt;
 
-use lwk_core::elf;
-use margay_abi::boot::{Delegation, Isolation};
+use margay_abi::boot::Isolation;
 use margay_abi::layout::LARGE_PAGE;
 
-use crate::config::{Located, Mistake, NodeConfig, PageChoice};
-use crate::units::{Bytes, CoreId, CoreSet};
+use crate::config::{Located, LwkConfig, Mistake, NodeConfig, PageChoice, ServiceChoice};
+use crate::host::probe::Cpl0;
+use crate::units::{Bytes, CoreSet};
 
+use cores::Cores;
+use files::Wanted;
+use memory::Memory;
+
+pub use files::FileUse;
+pub use plan::{DiskPlan, LwkPlan, Partition, ServiceKind, ServicePlan, ServiceVmPlan};
 pub use problem::PartitionProblem;
 pub use resources::{KvmState, Resources};
 
-/// A node, resolved.
-#[derive(Clone, Debug)]
-pub struct Partition {
-    /// Where proxies and the VMM's own threads run. Never empty, and none of them is an LWK's.
-    pub service_cores: CoreSet,
-    /// How long a proxy polls its channel before it sleeps.
-    pub spin: Duration,
-    /// The one LWK.
-    pub lwk: LwkPlan,
-    /// What the user might wonder about.
-    pub notes: Vec<Note>,
+/// Who has a part of the host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Owner {
+    /// The service OS.
+    Service,
+    /// The LWK of this name.
+    Lwk(String),
 }
 
-/// An LWK, resolved.
-#[derive(Clone, Debug)]
-pub struct LwkPlan {
-    /// Its name, for reports.
-    pub name: String,
-    /// Its cores in ascending order, at least one.
-    pub cores: Vec<CoreId>,
-    /// Its memory: a multiple of a large page, at least [`MIN_MEMORY`].
-    pub memory: Bytes,
-    /// What is to back it.
-    pub pages: PageChoice,
-    /// How program and LWK are kept apart.
-    pub isolation: Isolation,
-    /// Why so.
-    pub isolation_reason: String,
-    /// How calls reach the proxy.
-    pub delegation: Delegation,
-    /// Size of the program's stack: a multiple of a large page.
-    pub stack: Bytes,
-    /// The program as the node file names it.
-    pub program: Option<PathBuf>,
-    /// Its arguments, without its name.
-    pub args: Vec<String>,
-    /// Variables to add to the inherited environment.
-    pub env: Vec<(String, String)>,
+impl Owner {
+    fn lwk(lwk: &LwkConfig) -> Owner {
+        Owner::Lwk(lwk.name.value.clone())
+    }
 }
 
-impl LwkPlan {
-    /// Makes sure that a program can at least be loaded. What it allocates later is not known here.
-    ///
-    /// # Errors
-    /// [`PartitionProblem::TooLittleForProgram`]
-    pub fn check_fits(&self, program: &elf::Program) -> Result<(), PartitionProblem> {
-        let pages = |segment: &elf::Segment| segment.pages().end - segment.pages().start;
-        let image = Bytes(program.segments.iter().map(pages).fold(0, u64::saturating_add));
-        let needed =
-            [self.stack, LWK_RESERVE].iter().fold(image.0, |sum, b| sum.saturating_add(b.0));
-        let needed = Bytes(needed).round_up(LARGE_PAGE);
-        if needed <= self.memory {
-            return Ok(());
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Owner::Service => write!(f, "the service OS"),
+            Owner::Lwk(name) => write!(f, "LWK {name}"),
         }
-        let (stack, memory) = (self.stack, self.memory);
-        Err(PartitionProblem::TooLittleForProgram { needed, image, stack, memory })
     }
 }
 
@@ -103,42 +77,138 @@ pub const LWK_RESERVE: Bytes = Bytes::mib(8);
 pub fn resolve(node: &NodeConfig, host: &Resources) -> Result<Partition, Vec<Mistake>> {
     let mut mistakes = Vec::new();
     let mut notes = Vec::new();
-    let cores = cores::resolve(node, host, &mut notes).map_err(|more| mistakes.extend(more));
-    let isolation = keep(isolation::resolve(&node.lwk.isolation, host), &mut mistakes);
-    let memory = keep(memory::resolve(&node.lwk.memory, host, &mut notes), &mut mistakes);
-    let stack = round_stack(&node.lwk.stack, &mut notes);
-    let stack = keep(memory::check_stack(&node.lwk.stack, stack, memory), &mut mistakes);
-    let pages = keep(check_pages(&node.lwk.pages, host, &mut notes), &mut mistakes);
-    let (Ok(cores), Some((isolation, isolation_reason)), Some(memory), Some(stack), Some(pages)) =
-        (cores, isolation, memory, stack, pages)
-    else {
-        mistakes.sort_by_key(|mistake| mistake.span.as_ref().map(|span| span.start));
-        return Err(mistakes);
+    let cpl0 = keep(cpl0(host), &mut mistakes).flatten();
+    let cores = cores::resolve(node, host, &mut notes).map_err(|more| mistakes.extend(more)).ok();
+    let memory = memory::resolve(node, host, &mut notes).map_err(|more| mistakes.extend(more)).ok();
+    mistakes.extend(check_files(node, host));
+    if let ServiceChoice::Vm(vm) = &node.service.kind {
+        mistakes.extend(service::check(vm, host, cpl0));
+        keep(check_pages(&vm.pages, host, &mut notes), &mut mistakes);
+        note_programs(node, &mut notes);
+    }
+    let mut settings = Vec::new();
+    for (number, lwk) in node.lwks.iter().enumerate() {
+        let memory = memory.as_ref().map(|memory| memory.lwks[number]);
+        let found = Settings::resolve(lwk, (host, cpl0), memory, &mut notes);
+        settings.extend(found.map_err(|more| mistakes.extend(more)));
+    }
+    match (cores, memory) {
+        (Some(cores), Some(memory)) if mistakes.is_empty() => {
+            Ok(assemble(node, host, (cores, memory, settings), notes))
+        }
+        _ => {
+            mistakes.sort_by_key(|mistake| mistake.span.as_ref().map(|span| span.start));
+            Err(mistakes)
+        }
+    }
+}
+
+/// What is known of CPL 0, if somebody needed to know it.
+fn cpl0(host: &Resources) -> Result<Option<&Cpl0>, Mistake> {
+    match &host.kvm {
+        KvmState::Probed(cpl0) => Ok(Some(cpl0)),
+        KvmState::NotAsked => Ok(None),
+        KvmState::Unusable { reason, hint } => {
+            let problem = PartitionProblem::NoKvm { reason: reason.clone(), hint: hint.clone() };
+            Err(Mistake::new(None, &problem))
+        }
+    }
+}
+
+/// What each LWK has for itself, whatever the others are.
+struct Settings {
+    isolation: Isolation,
+    isolation_reason: String,
+    stack: Bytes,
+    pages: PageChoice,
+}
+
+impl Settings {
+    fn resolve(
+        lwk: &LwkConfig,
+        (host, cpl0): (&Resources, Option<&Cpl0>),
+        memory: Option<Bytes>,
+        notes: &mut Vec<Note>,
+    ) -> Result<Settings, Vec<Mistake>> {
+        let mut mistakes = Vec::new();
+        let isolation = keep(isolation::resolve(&lwk.isolation, cpl0), &mut mistakes);
+        let stack = round_stack(&lwk.stack, notes);
+        let stack = keep(memory::check_stack(&lwk.stack, stack, memory), &mut mistakes);
+        let pages = keep(check_pages(&lwk.pages, host, notes), &mut mistakes);
+        match (isolation, stack, pages) {
+            (Some((isolation, isolation_reason)), Some(stack), Some(pages)) => {
+                Ok(Settings { isolation, isolation_reason, stack, pages })
+            }
+            _ => Err(mistakes),
+        }
+    }
+}
+
+/// Puts together what was found, which is complete.
+fn assemble(
+    node: &NodeConfig,
+    host: &Resources,
+    (cores, memory, settings): (Cores, Memory, Vec<Settings>),
+    notes: Vec<Note>,
+) -> Partition {
+    let kind = match (&node.service.kind, memory.service) {
+        (ServiceChoice::Vm(vm), Some(memory)) => {
+            let plan = service::plan(node, vm, host, (&cores.service, memory));
+            ServiceKind::Vm(Box::new(plan))
+        }
+        _ => ServiceKind::Host,
     };
-    let config = &node.lwk;
-    Ok(Partition {
-        service_cores: cores.service,
-        spin: node.service.spin,
-        lwk: LwkPlan {
-            name: config.name.clone(),
-            cores: cores.lwk.iter().collect(),
-            memory,
-            pages,
-            isolation,
-            isolation_reason,
-            delegation: config.delegation,
-            stack,
-            program: config.program.as_ref().map(|program| program.value.clone()),
-            args: config.args.clone(),
-            env: config.env.clone(),
-        },
+    let lwk =
+        |((config, settings), (cores, memory)): ((&LwkConfig, Settings), (CoreSet, Bytes))| {
+            LwkPlan {
+                name: config.name.value.clone(),
+                cores: cores.iter().collect(),
+                memory,
+                pages: settings.pages,
+                isolation: settings.isolation,
+                isolation_reason: settings.isolation_reason,
+                delegation: config.delegation,
+                stack: settings.stack,
+                program: config.program.as_ref().map(|program| program.value.clone()),
+                args: config.args.clone(),
+                env: config.env.clone(),
+                image: config.image.as_ref().map(|image| node.locate(&image.value)),
+                watch: config.watch,
+            }
+        };
+    let given = cores.lwks.into_iter().zip(memory.lwks);
+    Partition {
+        name: node.name.clone(),
+        socket_mode: node.socket_mode,
+        service: ServicePlan { cores: cores.service, spin: node.service.spin, kind },
+        lwks: node.lwks.iter().zip(settings).zip(given).map(lwk).collect(),
         notes,
-    })
+    }
 }
 
 /// Takes the value out, or the mistake.
 fn keep<T>(result: Result<T, Mistake>, mistakes: &mut Vec<Mistake>) -> Option<T> {
     result.map_err(|mistake| mistakes.push(mistake)).ok()
+}
+
+/// The mistakes of files that cannot be used.
+fn check_files(node: &NodeConfig, host: &Resources) -> Vec<Mistake> {
+    let mistake = |file: Wanted| {
+        let why = host.file_faults.get(&(file.path.clone(), file.file_use))?.clone();
+        let Wanted { key, path, own, .. } = file;
+        Some(Mistake::new(file.span, &PartitionProblem::NoFile { key, path, why, own }))
+    };
+    Wanted::all(node, &host.install).into_iter().filter_map(mistake).collect()
+}
+
+/// A service VM's files are not this host's, so its programs cannot be looked at here.
+fn note_programs(node: &NodeConfig, notes: &mut Vec<Note>) {
+    if node.lwks.iter().any(|lwk| lwk.program.is_some()) {
+        notes.push(Note(
+            "programs are files of the service VM: whether they are there and fit is checked when they start"
+                .to_owned(),
+        ));
+    }
 }
 
 fn round_stack(asked: &Located<Bytes>, notes: &mut Vec<Note>) -> Bytes {
@@ -159,10 +229,13 @@ fn check_pages(
         (PageChoice::Large, Some(false)) => {
             return Err(Mistake::new(asked.span.clone(), &PartitionProblem::NoLargePages));
         }
-        (PageChoice::Auto, Some(false)) => notes.push(Note(
-            "this host has no 2 MiB pages for guest memory: 4 KiB pages, slower at random access"
-                .to_owned(),
-        )),
+        (PageChoice::Auto, Some(false)) => {
+            let text = "this host has no 2 MiB pages for guest memory: 4 KiB pages, slower at random access";
+            let note = Note(text.to_owned());
+            if !notes.contains(&note) {
+                notes.push(note);
+            }
+        }
         _ => {}
     }
     Ok(asked.value)

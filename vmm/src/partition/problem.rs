@@ -1,6 +1,9 @@
 //! Why a host cannot give what a node file asks for.
 
+use std::path::PathBuf;
+
 use crate::config::Explain;
+use crate::partition::Owner;
 use crate::units::{Bytes, CoreId, CoreSet};
 
 /// What the host cannot give.
@@ -25,35 +28,80 @@ pub enum PartitionProblem {
         /// Those that it may.
         usable: CoreSet,
     },
-    /// A core for two owners.
-    #[error("core {0} is given to both the service OS and the LWK")]
-    GivenTwice(CoreId),
+    /// Cores for two owners.
+    #[error("core {cores} is given to both {} and {}", owners[0], owners[1])]
+    GivenTwice {
+        /// The cores.
+        cores: CoreSet,
+        /// Who names them, in the order of the file's meaning: the service OS before LWKs.
+        owners: [Owner; 2],
+    },
+    /// `"rest"` for two owners.
+    #[error("`{key}` cannot be \"rest\" here: {first} has the rest already")]
+    SecondRest {
+        /// The key.
+        key: &'static str,
+        /// Who has it.
+        first: Owner,
+    },
     /// Nothing left to serve calls.
-    #[error("no core is left for the service OS: the LWK has {0}, and that is all there is")]
+    #[error("no core is left for the service OS: the LWKs have {0}, and that is all there is")]
     NoServiceCore(CoreSet),
-    /// Nothing left to run the LWK.
-    #[error("no core is left for the LWK: the service OS has {0}, and that is all there is")]
-    NoLwkCore(CoreSet),
-    /// One core, or none.
+    /// Nothing left to run an LWK.
+    #[error("no core is left for {lwk}: the others have {taken}, and that is all there is")]
+    NoLwkCore {
+        /// The LWK.
+        lwk: Owner,
+        /// What the others have.
+        taken: CoreSet,
+    },
+    /// Fewer cores than owners.
     #[error(
-        "a node needs two cores, one for the service OS and one for the LWK; there is {0} to use"
+        "a node of {lwks} LWK{} needs {needed} cores, one for the service OS and one for each LWK; there is {usable} to use",
+        if *lwks == 1 { "" } else { "s" }
     )]
-    TooFewCores(usize),
+    TooFewCores {
+        /// How many LWKs there are.
+        lwks: usize,
+        /// How many cores that needs.
+        needed: usize,
+        /// How many there are.
+        usable: usize,
+    },
     /// More memory than there is.
-    #[error("{asked} of memory is more than the {available} that are available")]
+    #[error(
+        "{asked} of memory for {owner} is more than the {available} that are available{}",
+        taken(before)
+    )]
     TooMuchMemory {
+        /// Who.
+        owner: Owner,
         /// What the node file says.
         asked: Bytes,
-        /// What there is.
+        /// What there is for all.
         available: Bytes,
+        /// Who has how much of it.
+        before: Vec<(Owner, Bytes)>,
     },
     /// Less memory than an LWK needs.
-    #[error("{got} of memory is less than an LWK needs, {}", super::MIN_MEMORY)]
+    #[error("{got} of memory for {lwk} is less than an LWK needs, {}", super::MIN_MEMORY)]
     TooLittleMemory {
+        /// Who.
+        lwk: Owner,
         /// What it would get.
         got: Bytes,
-        /// What there is.
+        /// What there is for all.
         available: Bytes,
+    },
+    /// Less memory than a service VM needs.
+    #[error(
+        "{got} of memory is less than the service OS needs: {needed}, of which a 64th of all LWKs' memory is for Linux's page structures"
+    )]
+    SmallService {
+        /// What it would get.
+        got: Bytes,
+        /// What it needs.
+        needed: Bytes,
     },
     /// A stack that does not fit.
     #[error(
@@ -87,6 +135,29 @@ pub enum PartitionProblem {
     /// `2M` on a host that cannot.
     #[error("this host cannot back guest memory with 2 MiB pages")]
     NoLargePages,
+    /// A service VM on a host that cannot run one.
+    #[error("a service OS in a VM cannot run on this host: {0}, and a stock kernel lives there")]
+    NoServiceVm(String),
+    /// A file that cannot be used.
+    #[error("`{key}`: cannot use {}: {why}", path.display())]
+    NoFile {
+        /// The key that names it, or would.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+        /// Whether it is Margay's own.
+        own: bool,
+    },
+    /// A network device that cannot be used.
+    #[error("`net`: cannot use \"{net}\": {why}")]
+    NoTap {
+        /// The device.
+        net: String,
+        /// Why not.
+        why: String,
+    },
     /// KVM cannot be used.
     #[error("no LWK can run here: {reason}")]
     NoKvm {
@@ -95,6 +166,18 @@ pub enum PartitionProblem {
         /// What to do.
         hint: Option<String>,
     },
+}
+
+/// The way on where there are too few cores.
+const SHARE: &str = "write oversubscribe = true in [node], which lets them share cores, for trying out but not for measuring";
+
+/// Who has how much memory already.
+fn taken(before: &[(Owner, Bytes)]) -> String {
+    let each = |(owner, bytes): &(Owner, Bytes)| format!("{owner} has {bytes}");
+    match before {
+        [] => String::new(),
+        _ => format!(": {}", before.iter().map(each).collect::<Vec<_>>().join(", ")),
+    }
 }
 
 impl Explain for PartitionProblem {
@@ -109,24 +192,33 @@ impl Explain for PartitionProblem {
                     "its affinity or cpuset allows {usable}; ask for those, or change it (taskset, the scheduler's job options)"
                 )
             }
-            PartitionProblem::GivenTwice(_) => "name it in one place only".to_owned(),
+            PartitionProblem::GivenTwice { .. } => {
+                format!("name it in one place only; or {SHARE}")
+            }
+            PartitionProblem::SecondRest { .. } => {
+                "write \"auto\" or an amount here, or there".to_owned()
+            }
             PartitionProblem::NoServiceCore(_) => {
-                "leave at least one core out of the LWK's `cores`".to_owned()
+                format!("leave at least one core out of the LWKs' `cores`; or {SHARE}")
             }
-            PartitionProblem::NoLwkCore(_) => {
-                "leave at least one core out of the `cores` of [service]".to_owned()
+            PartitionProblem::NoLwkCore { .. } => {
+                format!("leave at least one core out of the others' `cores`; or {SHARE}")
             }
-            PartitionProblem::TooFewCores(_) => {
-                "give this machine (or this job's cpuset) a second core".to_owned()
+            PartitionProblem::TooFewCores { .. } => {
+                format!("give this machine (or this job's cpuset) more cores; or {SHARE}")
             }
-            PartitionProblem::TooMuchMemory { available, .. } => {
-                let mib = available.0 >> 20;
+            PartitionProblem::TooMuchMemory { available, before, .. } => {
+                let others = before.iter().fold(0_u64, |sum, (_, b)| sum.saturating_add(b.0));
+                let mib = available.0.saturating_sub(others) >> 20;
                 format!("write at most \"{mib}M\", a fraction as \"1/2\", or \"rest\"")
             }
-            PartitionProblem::TooLittleMemory { got, available } if got >= available => {
+            PartitionProblem::TooLittleMemory { got, available, .. } if got >= available => {
                 format!("free some memory: only {available} are available")
             }
             PartitionProblem::TooLittleMemory { .. } => "write \"16M\" or more".to_owned(),
+            PartitionProblem::SmallService { needed, .. } => {
+                format!("write memory = \"{}M\" or more in [service]", needed.0.div_ceil(1 << 20))
+            }
             PartitionProblem::StackTooLarge { .. } => {
                 "write a smaller `stack` or a larger `memory`".to_owned()
             }
@@ -139,6 +231,20 @@ impl Explain for PartitionProblem {
             }
             PartitionProblem::NoLargePages => {
                 "write pages = \"auto\" or \"4K\"; `margay host` shows why".to_owned()
+            }
+            PartitionProblem::NoServiceVm(_) => {
+                "write kind = \"host\": this Linux serves the calls; or use the virtual node, which has virtual hardware: ./x node -- margay ..."
+                    .to_owned()
+            }
+            PartitionProblem::NoFile { own: true, .. } => {
+                "`./x images` makes Margay's own service OS and puts it beside the margay executable; or name another one by `kernel`"
+                    .to_owned()
+            }
+            PartitionProblem::NoFile { own: false, .. } => {
+                "a path is relative to the node file's directory".to_owned()
+            }
+            PartitionProblem::NoTap { net, .. } => {
+                format!("make it: sudo ip tuntap add dev {net} mode tap user $USER")
             }
             PartitionProblem::NoKvm { hint, .. } => return hint.clone(),
         })

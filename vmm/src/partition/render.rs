@@ -1,100 +1,16 @@
-//! A partition as a table for people and as data for programs.
+//! A partition as a table for people.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use margay_abi::boot::{Delegation, Isolation};
-use serde::Serialize;
 
-use crate::config::{CoreChoice, IsolationChoice, MemoryChoice, NodeConfig, PageChoice};
-use crate::partition::{Note, Partition, Resources};
+use crate::config::{CoreChoice, IsolationChoice, LwkConfig, MemoryChoice, NodeConfig, PageChoice};
+use crate::config::{ServiceChoice, ServiceConfig};
+use crate::partition::memory::page_structures;
+use crate::partition::{LwkPlan, Partition, Resources, ServiceKind, ServicePlan, ServiceVmPlan};
 use crate::text::{duration, wrap};
-use crate::units::{Bytes, CoreId, CoreSet};
-
-/// The data of `margay check --json`. Sizes are in bytes.
-#[derive(Debug, Serialize)]
-pub struct PartitionRecord<'a> {
-    /// The service OS.
-    pub service: ServiceRecord<'a>,
-    /// The LWKs; one in this version.
-    pub lwk: [LwkRecord<'a>; 1],
-    /// Usable cores that nobody has.
-    pub unused_cores: CoreSet,
-    /// What the user might wonder about.
-    pub notes: &'a [Note],
-}
-
-/// The service OS of a [`PartitionRecord`].
-#[derive(Debug, Serialize)]
-pub struct ServiceRecord<'a> {
-    /// `host`.
-    pub kind: &'static str,
-    /// Its cores.
-    pub cores: &'a CoreSet,
-    /// How long a proxy polls, in microseconds.
-    pub spin_us: u128,
-}
-
-/// An LWK of a [`PartitionRecord`].
-#[derive(Debug, Serialize)]
-pub struct LwkRecord<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// Its cores.
-    pub cores: &'a [CoreId],
-    /// Its memory.
-    pub memory: Bytes,
-    /// `auto`, `2M` or `4K`.
-    pub pages: PageChoice,
-    /// Whether 2 MiB pages will back its memory; null where that was not tried.
-    pub large_pages: Option<bool>,
-    /// `protected` or `fused`.
-    pub isolation: &'static str,
-    /// Why.
-    pub isolation_reason: &'a str,
-    /// `queue` or `hypercall`.
-    pub delegation: &'static str,
-    /// Size of the program's stack.
-    pub stack: Bytes,
-    /// The program, if the node file names one.
-    pub program: Option<&'a std::path::Path>,
-    /// Its arguments.
-    pub args: &'a [String],
-    /// Variables to add to its environment: name and value.
-    pub env: &'a [(String, String)],
-}
-
-impl<'a> PartitionRecord<'a> {
-    /// The data of a partition.
-    pub fn new(partition: &'a Partition, host: &Resources) -> PartitionRecord<'a> {
-        let lwk = &partition.lwk;
-        PartitionRecord {
-            service: ServiceRecord {
-                kind: "host",
-                cores: &partition.service_cores,
-                spin_us: partition.spin.as_micros(),
-            },
-            lwk: [LwkRecord {
-                name: &lwk.name,
-                cores: &lwk.cores,
-                memory: lwk.memory,
-                pages: lwk.pages,
-                large_pages: match lwk.pages {
-                    PageChoice::Small => Some(false),
-                    PageChoice::Auto | PageChoice::Large => host.large_pages,
-                },
-                isolation: isolation_name(lwk.isolation),
-                isolation_reason: &lwk.isolation_reason,
-                delegation: delegation_name(lwk.delegation),
-                stack: lwk.stack,
-                program: lwk.program.as_deref(),
-                args: &lwk.args,
-                env: &lwk.env,
-            }],
-            unused_cores: unused(partition, host),
-            notes: &partition.notes,
-        }
-    }
-}
+use crate::units::{Bytes, CoreSet};
 
 /// The word of the node file.
 pub const fn isolation_name(isolation: Isolation) -> &'static str {
@@ -114,44 +30,69 @@ pub const fn delegation_name(delegation: Delegation) -> &'static str {
 
 /// Draws the table.
 pub fn render(node: &NodeConfig, partition: &Partition, host: &Resources) -> String {
-    let lwk = &partition.lwk;
-    let lwk_cores: CoreSet = lwk.cores.iter().copied().collect();
-    let left = host.available.saturating_sub(lwk.memory);
-    let asked_memory = memory_text(&node.lwk.memory.value);
-    let mut rows = vec![
-        ["", "cores", "memory", "asked for"].map(str::to_owned),
-        [
-            "service OS".to_owned(),
-            partition.service_cores.to_string(),
-            left.to_string(),
-            format!("cores {}, the memory that is left", cores_text(&node.service.cores.value)),
-        ],
-        [
-            format!("LWK {}", lwk.name),
-            lwk_cores.to_string(),
-            lwk.memory.to_string(),
-            format!("cores {}, memory {asked_memory}", cores_text(&node.lwk.cores.value)),
-        ],
-    ];
+    let mut rows = vec![["", "cores", "memory", "asked for"].map(str::to_owned)];
+    rows.push(service_row(&node.service, partition, host));
+    rows.extend(node.lwks.iter().zip(&partition.lwks).map(lwk_row));
     let unused = unused(partition, host);
     if !unused.is_empty() {
         rows.push(["nobody", &unused.to_string(), "", ""].map(str::to_owned));
     }
     let mut page = format!(
-        "{}: {} cores and {} of memory to give\n\n",
+        "{}: node {}, {} cores and {} of memory to give\n\n",
         node.source.path.display(),
+        partition.name,
         host.cores.usable.len(),
         host.available
     );
     draw_table(&mut page, &rows);
-    let _ = writeln!(page, "\nLWK {}", lwk.name);
-    for (key, value) in details(node, partition, host) {
-        let _ = writeln!(page, "  {key:13} {}", wrap(&value, 16));
+    if let ServiceKind::Vm(vm) = &partition.service.kind {
+        let lwks = partition.lwks.iter().map(|lwk| lwk.memory);
+        draw_details(&mut page, "service OS in a VM", &vm_details(vm, host, page_structures(lwks)));
+    }
+    for (config, lwk) in node.lwks.iter().zip(&partition.lwks) {
+        let details = lwk_details(config, lwk, &partition.service, host);
+        draw_details(&mut page, &format!("LWK {}", lwk.name), &details);
     }
     for note in &partition.notes {
         let _ = writeln!(page, "note: {}", wrap(&note.0, 6));
     }
     page
+}
+
+fn service_row(asked: &ServiceConfig, partition: &Partition, host: &Resources) -> [String; 4] {
+    let cores = cores_text(&asked.cores.value);
+    let given = partition.lwks.iter().fold(0, |sum: u64, lwk| sum.saturating_add(lwk.memory.0));
+    let (memory, asked) = match (&partition.service.kind, &asked.kind) {
+        (ServiceKind::Vm(vm), ServiceChoice::Vm(config)) => {
+            let memory = memory_text(&config.memory.value);
+            (vm.memory, format!("cores {cores}, memory {memory}"))
+        }
+        _ => {
+            let left = host.available.saturating_sub(Bytes(given));
+            (left, format!("cores {cores}, the memory that is left"))
+        }
+    };
+    let cores = partition.service.cores.to_string();
+    ["service OS".to_owned(), cores, memory.to_string(), asked]
+}
+
+fn lwk_row((asked, lwk): (&LwkConfig, &LwkPlan)) -> [String; 4] {
+    let cores: CoreSet = lwk.cores.iter().copied().collect();
+    let choice = [cores_text(&asked.cores.value), memory_text(&asked.memory.value)];
+    [
+        format!("LWK {}", lwk.name),
+        cores.to_string(),
+        lwk.memory.to_string(),
+        format!("cores {}, memory {}", choice[0], choice[1]),
+    ]
+}
+
+/// A head line, and below it keys with their values.
+fn draw_details(page: &mut String, head: &str, details: &[(&'static str, String)]) {
+    let _ = writeln!(page, "\n{head}");
+    for (key, value) in details {
+        let _ = writeln!(page, "  {key:13} {}", wrap(value, 16));
+    }
 }
 
 /// A table with a rule under its head, each column as wide as its widest cell.
@@ -169,23 +110,21 @@ fn draw_table(page: &mut String, rows: &[[String; 4]]) {
     }
 }
 
-fn details(
-    node: &NodeConfig,
-    partition: &Partition,
+fn lwk_details(
+    config: &LwkConfig,
+    lwk: &LwkPlan,
+    service: &ServicePlan,
     host: &Resources,
-) -> [(&'static str, String); 6] {
-    let lwk = &partition.lwk;
-    let pages = match (lwk.pages, host.large_pages) {
-        (PageChoice::Small, _) => "4 KiB (the node file asks for it)",
-        (PageChoice::Auto, Some(false)) => "4 KiB (auto: this host has no 2 MiB pages for it)",
-        (PageChoice::Auto, _) => "2 MiB (auto: this host has them)",
-        (PageChoice::Large, _) => "2 MiB (the node file asks for it)",
+) -> Vec<(&'static str, String)> {
+    let auto = config.isolation.value == IsolationChoice::Auto;
+    let isolation = isolation_name(lwk.isolation);
+    let isolation = match auto {
+        true => format!("{isolation} ({})", lwk.isolation_reason),
+        false => isolation.to_owned(),
     };
-    let auto = node.lwk.isolation.value == IsolationChoice::Auto;
-    let reason = lwk.isolation_reason.as_str();
     let delegation = match lwk.delegation {
         Delegation::Queue => {
-            let spin = duration(partition.spin.as_nanos() as f64);
+            let spin = duration(service.spin.as_nanos() as f64);
             format!("queue; the proxy polls for {spin} before it sleeps")
         }
         Delegation::Hypercall => "hypercall: an exit for each call".to_owned(),
@@ -195,20 +134,67 @@ fn details(
         None => "none; name one: margay run FILE -- PROGRAM".to_owned(),
     };
     let env: Vec<_> = lwk.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let env = if env.is_empty() {
-        "inherited".to_owned()
-    } else {
-        format!("inherited, and {}", env.join(" "))
+    let env = match env.is_empty() {
+        true => "inherited".to_owned(),
+        false => format!("inherited, and {}", env.join(" ")),
     };
-    let isolation = isolation_name(lwk.isolation);
-    [
-        ("pages", pages.to_owned()),
-        ("isolation", if auto { format!("{isolation} ({reason})") } else { isolation.to_owned() }),
+    let watch = match lwk.watch {
+        Some(every) => format!("every {} s whether it hangs", every.as_secs()),
+        None => "never whether it hangs".to_owned(),
+    };
+    let mut details = vec![
+        ("pages", pages_text(lwk.pages, host).to_owned()),
+        ("isolation", isolation),
         ("delegation", delegation),
         ("stack", lwk.stack.to_string()),
         ("program", program),
         ("environment", env),
-    ]
+        ("looked at", watch),
+    ];
+    details.extend(lwk.image.as_ref().map(|image| ("image", image.display().to_string())));
+    details
+}
+
+/// `structures` is what the LWKs' memory costs the VM.
+fn vm_details(
+    vm: &ServiceVmPlan,
+    host: &Resources,
+    structures: Bytes,
+) -> Vec<(&'static str, String)> {
+    let list = |paths: &[std::path::PathBuf]| match paths {
+        [] => "none".to_owned(),
+        _ => paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" "),
+    };
+    let path = |path: &Path| path.display().to_string();
+    let mut details = vec![
+        ("vCPUs", format!("{}, one on each core", vm.cores.len())),
+        ("memory", format!("{}, of which {structures} describe the LWKs' memory", vm.memory)),
+        ("pages", pages_text(vm.pages, host).to_owned()),
+        ("kernel", path(&vm.kernel)),
+        ("initramfs", list(&vm.initramfs)),
+    ];
+    if !vm.cmdline.is_empty() {
+        details.push(("command line", format!("..., and {}", vm.cmdline)));
+    }
+    details.extend(vm.disk.as_ref().map(|disk| {
+        let how = if disk.read_only { "read only" } else { "read and written" };
+        ("disk", format!("{}, {how}", path(&disk.path)))
+    }));
+    details.extend(vm.net.as_ref().map(|net| ("network", format!("tap device {net}"))));
+    if !vm.files.is_empty() {
+        details.push(("files", list(&vm.files)));
+    }
+    details.push(("boots within", format!("{} s", vm.boot_deadline.as_secs())));
+    details
+}
+
+fn pages_text(pages: PageChoice, host: &Resources) -> &'static str {
+    match (pages, host.large_pages) {
+        (PageChoice::Small, _) => "4 KiB (the node file asks for it)",
+        (PageChoice::Auto, Some(false)) => "4 KiB (auto: this host has no 2 MiB pages for it)",
+        (PageChoice::Auto, _) => "2 MiB (auto: this host has them)",
+        (PageChoice::Large, _) => "2 MiB (the node file asks for it)",
+    }
 }
 
 /// A command line as it could be typed.
@@ -238,7 +224,8 @@ fn memory_text(choice: &MemoryChoice) -> String {
     }
 }
 
-fn unused(partition: &Partition, host: &Resources) -> CoreSet {
-    let lwk: CoreSet = partition.lwk.cores.iter().copied().collect();
-    host.cores.usable.difference(&partition.service_cores).difference(&lwk)
+/// Usable cores that nobody has.
+pub(super) fn unused(partition: &Partition, host: &Resources) -> CoreSet {
+    let lwks = partition.lwks.iter().flat_map(|lwk| lwk.cores.iter().copied()).collect();
+    host.cores.usable.difference(&partition.service.cores).difference(&lwks)
 }

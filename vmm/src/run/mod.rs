@@ -133,11 +133,11 @@ impl Running {
         let parts = Parts::find()?;
         let signals = control::SignalFd::new().map_err(RunError::system("take signals"))?;
         vcpu::install_stop_signal().map_err(RunError::system("install a signal handler"))?;
-        affinity::bind(partition.service_cores.iter())
+        affinity::bind(partition.service.cores.iter())
             .map_err(RunError::system("bind to the service cores"))?;
 
         let kvm = Kvm::new().map_err(RunError::Kvm)?;
-        let memory = Arc::new(GuestMemory::new(partition.lwk.memory.0, pages(request))?);
+        let memory = Arc::new(GuestMemory::new(partition.lwks[0].memory.0, pages(request))?);
         if let Backing::Fallback(why) = memory.backing() {
             eprintln!(
                 "margay: note: guest memory is on 4 KiB pages, slower at random access: the host gave no 2 MiB pages ({why})"
@@ -239,11 +239,11 @@ fn start_vcpu(
     let kick = vm.kick.try_clone().map_err(RunError::system("copy an eventfd"))?;
     let done = done.try_clone().map_err(RunError::system("copy an eventfd"))?;
     let services = Services { memory: Arc::clone(memory), kick, spin_cycles: info.spin_cycles };
-    let core = request.partition.lwk.cores[0];
+    let core = request.partition.lwks[0].cores[0];
     let stopper = stopper.clone();
     affinity::check(core).map_err(RunError::system("bind a thread to the LWK's core"))?;
     std::thread::Builder::new()
-        .name(format!("vcpu-{}", request.partition.lwk.name))
+        .name(format!("vcpu-{}", request.partition.lwks[0].name))
         .spawn(move || {
             // The core was checked just before; if it went offline since, the guest runs unpinned rather than not at all.
             let _ = affinity::bind([core]);
@@ -257,7 +257,7 @@ fn start_vcpu(
 }
 
 fn pages(request: &RunRequest) -> PageRequest {
-    match request.partition.lwk.pages {
+    match request.partition.lwks[0].pages {
         PageChoice::Auto => PageRequest::Auto,
         PageChoice::Large => PageRequest::Large,
         PageChoice::Small => PageRequest::Small,
@@ -270,7 +270,7 @@ fn boot_info(
     proxy: &Proxy,
     tsc_hz: u64,
 ) -> Result<BootInfo, RunError> {
-    let lwk = &request.partition.lwk;
+    let lwk = &request.partition.lwks[0];
     let strings = ProgramStrings {
         path: request.program.path.as_os_str().as_bytes().to_vec(),
         args: request.argv.iter().map(|arg| arg.as_bytes().to_vec()).collect(),
@@ -297,7 +297,7 @@ fn boot_info(
         cores: lwk.cores.len() as u32,
         pid: proxy.pid(),
         ids,
-        spin_cycles: cycles(request.partition.spin * LWK_PATIENCE, tsc_hz),
+        spin_cycles: cycles(request.partition.service.spin * LWK_PATIENCE, tsc_hz),
         program_fd: proxy.program_fd() as u32,
         // A pagetable-based KVM, where fused mode is at home, shows them but faults on their use.
         huge_pages: u32::from(lwk.isolation == Isolation::Protected),

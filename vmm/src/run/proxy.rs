@@ -51,7 +51,7 @@ impl Proxy {
         command
             .args(["--fds", &base.to_string()])
             .args(["--memory-bytes", &memory.bytes().to_string()])
-            .args(["--spin-us", &request.partition.spin.as_micros().to_string()])
+            .args(["--spin-us", &request.partition.service.spin.as_micros().to_string()])
             .arg("--program")
             .arg(&request.program.path)
             .env_clear()
