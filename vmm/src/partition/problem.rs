@@ -57,7 +57,7 @@ pub enum PartitionProblem {
     },
     /// Fewer cores than owners.
     #[error(
-        "a node of {lwks} LWK{} needs {needed} cores, one for the service OS and one for each LWK; there is {usable} to use",
+        "a node of {lwks} LWK{} needs {needed} cores, one for the service OS and one for each LWK; this process may use {usable}",
         if *lwks == 1 { "" } else { "s" }
     )]
     TooFewCores {
@@ -209,13 +209,17 @@ impl Explain for PartitionProblem {
             }
             PartitionProblem::TooMuchMemory { available, before, .. } => {
                 let others = before.iter().fold(0_u64, |sum, (_, b)| sum.saturating_add(b.0));
-                let mib = available.0.saturating_sub(others) >> 20;
-                format!("write at most \"{mib}M\", a fraction as \"1/2\", or \"rest\"")
+                match available.saturating_sub(Bytes(others)) {
+                    left if left < super::MIN_MEMORY => "leave less to the others".to_owned(),
+                    left => {
+                        let mib = left.0 >> 20;
+                        format!("write at most \"{mib}M\", a fraction as \"1/2\", or \"rest\"")
+                    }
+                }
             }
-            PartitionProblem::TooLittleMemory { got, available, .. } if got >= available => {
-                format!("free some memory: only {available} are available")
-            }
-            PartitionProblem::TooLittleMemory { .. } => "write \"16M\" or more".to_owned(),
+            PartitionProblem::TooLittleMemory { available, .. } => format!(
+                "write \"16M\" or more; where that is not left, give others less: {available} are available for all"
+            ),
             PartitionProblem::SmallService { needed, .. } => {
                 format!("write memory = \"{}M\" or more in [service]", needed.0.div_ceil(1 << 20))
             }

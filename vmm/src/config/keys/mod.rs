@@ -104,7 +104,7 @@ fn read_lwks(file: &mut TableReader<'_, '_>, text: &str) -> Vec<LwkConfig> {
     if elements.is_empty() {
         file.note(value.span(), Err::<(), _>(Problem::NoLwk));
     }
-    if let Some(first_extra) = elements.iter().nth(MAX_LWKS) {
+    if let Some(first_extra) = elements.get(MAX_LWKS) {
         let problem = Problem::TooManyLwks(elements.len());
         file.note(first_extra.span(), Err::<(), _>(problem));
     }

@@ -1,5 +1,9 @@
 //! Node files on hosts that do not exist.
 
+mod sharing;
+mod vm;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use margay_abi::boot::Isolation;
@@ -28,7 +32,15 @@ fn host(cores: u32) -> Resources {
         available: Bytes::gib(8),
         large_pages: Some(true),
         kvm: KvmState::Probed(EMULATED),
+        install: PathBuf::from("/opt/margay"),
+        file_faults: BTreeMap::new(),
+        tap_fault: None,
     }
+}
+
+/// The same on a machine with hardware virtualization.
+fn hardware(cores: u32) -> Resources {
+    Resources { kvm: KvmState::Probed(HARDWARE), ..host(cores) }
 }
 
 fn node(text: &str) -> NodeConfig {
@@ -64,11 +76,12 @@ fn cores_are_shared_out() {
         (8, "[7]", "\"auto\"", "7", "6"),
         (8, "[0, 1]", "\"rest\"", "0-1", "2-7"),
         (8, "[1]", "[3, 2]", "1", "2-3"),
+        (8, "\"rest\"", "\"auto\"", "0-6", "7"),
     ] {
         let text = format!("[service]\ncores = {service}\n[[lwk]]\ncores = {lwk}\n");
         let partition = on(&host(count), &text);
-        let cores: CoreSet = partition.lwk.cores.iter().copied().collect();
-        let got = (partition.service_cores.to_string(), cores.to_string());
+        let cores: CoreSet = partition.lwks[0].cores.iter().copied().collect();
+        let got = (partition.service.cores.to_string(), cores.to_string());
         assert_eq!(got, (ours.to_owned(), theirs.to_owned()), "{text}");
     }
 }
@@ -78,11 +91,15 @@ fn isolated_cores_are_the_lwks() {
     let mut host = host(8);
     host.cores.isolated = CoreSet::from([2, 3]);
     let partition = on(&host, "[[lwk]]");
-    assert_eq!(partition.service_cores.to_string(), "0-1,4-7");
-    assert_eq!(partition.lwk.cores.iter().map(|c| c.0).collect::<Vec<_>>(), [3]);
+    assert_eq!(partition.service.cores.to_string(), "0-1,4-7");
+    assert_eq!(partition.lwks[0].cores.iter().map(|c| c.0).collect::<Vec<_>>(), [3]);
     // Where every core is isolated, each still has an owner.
     host.cores.isolated = host.cores.usable.clone();
-    assert_eq!(on(&host, "[[lwk]]").service_cores.to_string(), "0-6");
+    assert_eq!(on(&host, "[[lwk]]").service.cores.to_string(), "0-6");
+    // "rest" has the isolated ones too.
+    host.cores.isolated = CoreSet::from([2, 3]);
+    let rest = on(&host, "[service]\ncores = \"rest\"\n[[lwk]]");
+    assert_eq!(rest.service.cores.to_string(), "0-2,4-7");
 }
 
 #[test]
@@ -102,13 +119,13 @@ fn memory_is_resolved_to_whole_large_pages() {
     ] {
         let host = Resources { available: Bytes(available), ..host(2) };
         let text = format!("[[lwk]]\nmemory = \"{asked}\"\nstack = \"2M\"\n");
-        assert_eq!(on(&host, &text).lwk.memory, Bytes(got), "{asked} of {available}");
+        assert_eq!(on(&host, &text).lwks[0].memory, Bytes(got), "{asked} of {available}");
     }
 }
 
 #[test]
 fn isolation_follows_the_host() {
-    let hardware = Resources { kvm: KvmState::Probed(HARDWARE), ..host(2) };
+    let hardware = hardware(2);
     let unasked = Resources { kvm: KvmState::NotAsked, ..host(2) };
     for (host, asked, got) in [
         (&host(2), "auto", Isolation::Fused),
@@ -119,7 +136,7 @@ fn isolation_follows_the_host() {
         (&unasked, "fused", Isolation::Fused),
     ] {
         let text = format!("[[lwk]]\nisolation = \"{asked}\"");
-        assert_eq!(on(host, &text).lwk.isolation, got, "{asked} on {:?}", host.kvm);
+        assert_eq!(on(host, &text).lwks[0].isolation, got, "{asked} on {:?}", host.kvm);
     }
 }
 
@@ -128,6 +145,7 @@ fn each_thing_that_a_host_cannot_give_is_told() {
     let mut odd = host(4);
     odd.cores.present = CoreSet::from([0, 1, 2, 3, 4]);
     odd.cores.usable = CoreSet::from([0, 1, 2]);
+    let share = "write oversubscribe = true in [node], which lets them share cores, for trying out but not for measuring";
     let table = [
         (
             host(2),
@@ -147,37 +165,45 @@ fn each_thing_that_a_host_cannot_give_is_told() {
         (
             host(4),
             "[service]\ncores = [1, 2]\n[[lwk]]\ncores = [2, 3]",
-            "4 core 2 is given to both the service OS and the LWK (name it in one place only)",
+            &format!(
+                "4 core 2 is given to both the service OS and LWK lwk0 (name it in one place only; or {share})"
+            ),
         ),
         (
             host(2),
             "[[lwk]]\ncores = [0, 1]",
-            "2 no core is left for the service OS: the LWK has 0-1, and that is all there is (leave at least one core out of the LWK's `cores`)",
+            &format!(
+                "2 no core is left for the service OS: the LWKs have 0-1, and that is all there is (leave at least one core out of the LWKs' `cores`; or {share})"
+            ),
         ),
         (
             host(2),
             "[service]\ncores = \"0-1\"\n[[lwk]]",
-            "2 no core is left for the LWK: the service OS has 0-1, and that is all there is (leave at least one core out of the `cores` of [service])",
+            &format!(
+                "3 no core is left for LWK lwk0: the others have 0-1, and that is all there is (leave at least one core out of the others' `cores`; or {share})"
+            ),
         ),
         (
             host(1),
             "[[lwk]]",
-            "a node needs two cores, one for the service OS and one for the LWK; there is 1 to use (give this machine (or this job's cpuset) a second core)",
+            &format!(
+                "a node of 1 LWK needs 2 cores, one for the service OS and one for each LWK; this process may use 1 (give this machine (or this job's cpuset) more cores; or {share})"
+            ),
         ),
         (
             host(2),
             "[[lwk]]\nmemory = \"1T\"",
-            "2 1 TiB of memory is more than the 8 GiB that are available (write at most \"8192M\", a fraction as \"1/2\", or \"rest\")",
+            "2 1 TiB of memory for LWK lwk0 is more than the 8 GiB that are available (write at most \"8192M\", a fraction as \"1/2\", or \"rest\")",
         ),
         (
             host(2),
             "[[lwk]]\nmemory = \"4M\"",
-            "2 4 MiB of memory is less than an LWK needs, 16 MiB (write \"16M\" or more)",
+            "2 4 MiB of memory for LWK lwk0 is less than an LWK needs, 16 MiB (write \"16M\" or more; where that is not left, give others less: 8 GiB are available for all)",
         ),
         (
             host(2),
             "[[lwk]]\nmemory = \"1/8192\"",
-            "2 0 B of memory is less than an LWK needs, 16 MiB (write \"16M\" or more)",
+            "2 0 B of memory for LWK lwk0 is less than an LWK needs, 16 MiB (write \"16M\" or more; where that is not left, give others less: 8 GiB are available for all)",
         ),
         (
             host(2),
