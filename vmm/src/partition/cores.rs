@@ -7,7 +7,7 @@
 
 use std::cmp::Reverse;
 
-use crate::config::{CoreChoice, Located, Mistake, NodeConfig, Span};
+use crate::config::{CoreChoice, Located, LwkConfig, Mistake, NodeConfig, Span};
 use crate::host::advice::auto_core;
 use crate::partition::{Note, Owner, PartitionProblem, Resources};
 use crate::units::{CoreId, CoreSet};
@@ -36,9 +36,9 @@ pub(super) fn resolve(
         return Err(mistakes);
     }
     let usable = host.cores.usable.len();
-    let needed = if node.oversubscribe { 1 } else { claims.len() };
-    if usable < needed {
-        let problem = PartitionProblem::TooFewCores { lwks: node.lwks.len(), needed, usable };
+    let needed = claims.len();
+    if usable < if node.oversubscribe { 1 } else { needed } {
+        let problem = PartitionProblem::TooFewCores { needed, usable };
         return Err(vec![Mistake::new(None, &problem)]);
     }
     let mut cores = share(node, host);
@@ -173,7 +173,7 @@ fn check_all_have_one(node: &NodeConfig, cores: &Cores) -> Result<(), Vec<Mistak
         return Err(vec![Mistake::new(span, &PartitionProblem::NoServiceCore(taken))]);
     }
     let without = node.lwks.iter().zip(&cores.lwks).filter(|(_, cores)| cores.is_empty());
-    let mistake = |(lwk, _): (&crate::config::LwkConfig, _)| {
+    let mistake = |(lwk, _): (&LwkConfig, _)| {
         let span: Span = lwk.cores.span.clone().unwrap_or_else(|| lwk.span.clone());
         let problem = PartitionProblem::NoLwkCore { lwk: Owner::lwk(lwk), taken: taken.clone() };
         Mistake::new(Some(span), &problem)
@@ -221,16 +221,20 @@ fn note_shared(node: &NodeConfig, cores: &Cores, notes: &mut Vec<Note>) {
     }
 }
 
+/// Says what makes the cores worse than they look.
 fn note(node: &NodeConfig, cores: &Cores, host: &Resources, notes: &mut Vec<Note>) {
     let facts = &host.cores;
+    let mut before = vec![(Owner::Service, &cores.service)];
     for (lwk, own) in node.lwks.iter().zip(&cores.lwks) {
         let name = Owner::lwk(lwk);
         for core in own.iter() {
-            let shared = facts.siblings(core).intersection(&cores.service);
-            if !shared.is_empty() {
-                notes.push(Note(format!(
-                    "core {core} shares a physical core with {shared} of the service OS: they slow each other down"
-                )));
+            for (other, theirs) in &before {
+                let siblings = facts.siblings(core).intersection(theirs);
+                if !siblings.is_empty() {
+                    notes.push(Note(format!(
+                        "core {core} of {name} shares a physical core with {siblings} of {other}: they slow each other down"
+                    )));
+                }
             }
         }
         let first = own.iter().next();
@@ -243,5 +247,6 @@ fn note(node: &NodeConfig, cores: &Cores, host: &Resources, notes: &mut Vec<Note
         if nodes.count() > 1 {
             notes.push(Note(format!("the cores of {name} lie on several memory nodes")));
         }
+        before.push((name, own));
     }
 }

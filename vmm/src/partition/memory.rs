@@ -16,7 +16,7 @@ const HOST_RESERVE: Bytes = Bytes::mib(256);
 const HOST_PART: u64 = 16;
 /// What a stock Linux needs to boot and to run an agent and proxies.
 const SERVICE_BASE: Bytes = Bytes::mib(192);
-/// Linux keeps 64 bytes of page structures for each page of 4 KiB that it shows as device DAX.
+/// Linux keeps a 64th of what it shows as device DAX in page structures: 64 bytes (`struct page`) for each page of 4 KiB.
 const PAGE_STRUCTURES: u64 = 64;
 
 /// The memory of all: multiples of a large page that together are at most what is available.

@@ -80,12 +80,12 @@ pub fn resolve(node: &NodeConfig, host: &Resources) -> Result<Partition, Vec<Mis
     let cpl0 = keep(cpl0(host), &mut mistakes).flatten();
     let cores = cores::resolve(node, host, &mut notes).map_err(|more| mistakes.extend(more)).ok();
     let memory = memory::resolve(node, host, &mut notes).map_err(|more| mistakes.extend(more)).ok();
-    mistakes.extend(check_files(node, host));
     if let ServiceChoice::Vm(vm) = &node.service.kind {
         mistakes.extend(service::check(vm, host, cpl0));
         keep(check_pages(&vm.pages, host, &mut notes), &mut mistakes);
         note_programs(node, &mut notes);
     }
+    mistakes.extend(check_files(node, host));
     let mut settings = Vec::new();
     for (number, lwk) in node.lwks.iter().enumerate() {
         let memory = memory.as_ref().map(|memory| memory.lwks[number]);

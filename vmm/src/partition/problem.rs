@@ -29,7 +29,7 @@ pub enum PartitionProblem {
         usable: CoreSet,
     },
     /// Cores for two owners.
-    #[error("core {cores} is given to both {} and {}", owners[0], owners[1])]
+    #[error("{} given to both {} and {}", are(cores), owners[0], owners[1])]
     GivenTwice {
         /// The cores.
         cores: CoreSet,
@@ -57,12 +57,9 @@ pub enum PartitionProblem {
     },
     /// Fewer cores than owners.
     #[error(
-        "a node of {lwks} LWK{} needs {needed} cores, one for the service OS and one for each LWK; this process may use {usable}",
-        if *lwks == 1 { "" } else { "s" }
+        "too few cores: one for the service OS and one for each LWK make {needed}, but this process may use {usable}"
     )]
     TooFewCores {
-        /// How many LWKs there are.
-        lwks: usize,
         /// How many cores that needs.
         needed: usize,
         /// How many there are.
@@ -171,6 +168,11 @@ pub enum PartitionProblem {
 /// The way on where there are too few cores.
 const SHARE: &str = "write oversubscribe = true in [node], which lets them share cores, for trying out but not for measuring";
 
+/// "core 1 is" or "cores 1-2 are".
+fn are(cores: &CoreSet) -> String {
+    if cores.len() == 1 { format!("core {cores} is") } else { format!("cores {cores} are") }
+}
+
 /// Who has how much memory already.
 fn taken(before: &[(Owner, Bytes)]) -> String {
     let each = |(owner, bytes): &(Owner, Bytes)| format!("{owner} has {bytes}");
@@ -240,10 +242,9 @@ impl Explain for PartitionProblem {
                 "write kind = \"host\": this Linux serves the calls; or use the virtual node, which has virtual hardware: ./x node -- margay ..."
                     .to_owned()
             }
-            PartitionProblem::NoFile { own: true, .. } => {
-                "`./x images` makes Margay's own service OS and puts it beside the margay executable; or name another one by `kernel`"
-                    .to_owned()
-            }
+            PartitionProblem::NoFile { own: true, key, .. } => format!(
+                "`./x images` makes Margay's own service OS and puts it beside the margay executable; or name another file by `{key}`"
+            ),
             PartitionProblem::NoFile { own: false, .. } => {
                 "a path is relative to the node file's directory".to_owned()
             }

@@ -187,7 +187,7 @@ fn each_thing_that_a_host_cannot_give_is_told() {
             host(1),
             "[[lwk]]",
             &format!(
-                "a node of 1 LWK needs 2 cores, one for the service OS and one for each LWK; this process may use 1 (give this machine (or this job's cpuset) more cores; or {share})"
+                "too few cores: one for the service OS and one for each LWK make 2, but this process may use 1 (give this machine (or this job's cpuset) more cores; or {share})"
             ),
         ),
         (
@@ -252,7 +252,13 @@ fn what_one_might_wonder_about_is_noted() {
     assert_eq!(notes(&host(2), "[[lwk]]"), "");
     let mut smt = host(4);
     smt.cores.smt_siblings = vec![CoreSet::from([0, 2]), CoreSet::from([1, 3])];
-    assert!(notes(&smt, "[[lwk]]").contains("core 3 shares a physical core with 1"));
+    assert!(
+        notes(&smt, "[[lwk]]")
+            .contains("core 3 of LWK lwk0 shares a physical core with 1 of the service OS")
+    );
+    let two = notes(&smt, "[service]\ncores = [0]\n[[lwk]]\ncores = [1]\n[[lwk]]\ncores = [3]\n");
+    assert!(two.contains("core 3 of LWK lwk1 shares a physical core with 1 of LWK lwk0"), "{two}");
+    assert_eq!(two.matches("shares").count(), 1, "{two}");
     let small = Resources { large_pages: Some(false), ..host(2) };
     assert!(notes(&small, "[[lwk]]").contains("4 KiB pages"));
     assert_eq!(notes(&small, "[[lwk]]\npages = \"4K\""), "");

@@ -79,7 +79,7 @@ fn oversubscribed_cores_have_several_owners() {
         assert!(notes.contains(shared.unwrap_or_default()), "{text}: {notes}");
     }
     let none = mistakes(&host(0), &format!("{node}[[lwk]]"));
-    assert!(none[0].starts_with("a node of 1 LWK needs 1 cores"), "{none:?}");
+    assert!(none[0].starts_with("too few cores: one for the service OS and one for each LWK make 2, but this process may use 0"), "{none:?}");
 }
 
 #[test]
@@ -88,12 +88,12 @@ fn what_cannot_be_shared_out_names_the_owners() {
         (
             2,
             "[[lwk]]\n[[lwk]]",
-            "a node of 2 LWKs needs 3 cores, one for the service OS and one for each LWK; this process may use 2",
+            "too few cores: one for the service OS and one for each LWK make 3, but this process may use 2",
         ),
         (
             4,
             "[[lwk]]\nname = \"a\"\ncores = \"1-3\"\n[[lwk]]\nname = \"b\"\ncores = \"2-3\"",
-            "6 core 2-3 is given to both LWK a and LWK b",
+            "6 cores 2-3 are given to both LWK a and LWK b",
         ),
         (
             4,
