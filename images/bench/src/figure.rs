@@ -13,7 +13,7 @@ pub struct Figure {
     pub name: &'static str,
     /// Which of the benchmark's figures this is.
     pub metric: &'static str,
-    /// Unit of `value`. All are rates: more is better.
+    /// Unit of `value`. Rates, of which more is better; for noise, times and parts, of which less is.
     pub unit: &'static str,
     /// The figure.
     pub value: f64,

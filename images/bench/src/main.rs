@@ -5,7 +5,7 @@
 //! single-threaded, maps no files and makes only plain calls, because it measures an LWK as well as it measures Linux.
 //!
 //! The benchmarks are [`triad`] (memory bandwidth), [`dgemm`] (floating point), [`cg`] (sparse linear algebra), [`random`]
-//! (TLB and latency), [`read`] (delegated I/O) and [`syscall`] (the calls themselves). All `unsafe` is in [`simd`] and
+//! (TLB and latency), [`read`] (delegated I/O), [`noise`] (what else happens on the core) and [`syscall`] (the calls themselves). All `unsafe` is in [`simd`] and
 //! [`machine`].
 
 mod buffer;
@@ -14,6 +14,7 @@ mod dgemm;
 mod error;
 mod figure;
 mod machine;
+mod noise;
 mod passes;
 mod random;
 mod read;
@@ -93,6 +94,12 @@ enum Benchmark {
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
         passes: u32,
     },
+    /// Noise: the same work again and again; what takes longer was interrupted.
+    Noise {
+        /// Quanta of some 10 us each.
+        #[arg(long, default_value_t = 500_000, value_parser = clap::value_parser!(u32).range(100..=100_000_000))]
+        quanta: u32,
+    },
     /// System calls: cost of getpid and getppid, and of leaving the guest.
     Syscall {
         /// Samples of each call; fewer where they would take longer than two seconds.
@@ -127,6 +134,7 @@ fn run(cli: &Cli) -> Result<(), BenchError> {
         Benchmark::Read { file, block, passes } => {
             output.figures(&read::run(file, *block, *passes)?)
         }
+        Benchmark::Noise { quanta } => output.figures(&noise::run(*quanta)?),
         Benchmark::Syscall { samples, probe_exit } => {
             let exit = if *probe_exit { syscall::Exit::Probe } else { syscall::Exit::Skip };
             output.latencies(&syscall::run(*samples, exit)?)
