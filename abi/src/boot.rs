@@ -65,13 +65,16 @@ pub struct BootInfo {
     pub tsc_hz: u64,
     /// Signals that the program ignores from its start, as its caller did: bit `n - 1` for signal `n`.
     pub ignored_signals: u64,
+    /// Nonzero: free memory holds what an earlier boot of this LWK left there, and must be cleared before a program sees it. Zero: it is
+    /// zero.
+    pub memory_dirty: u64,
 }
 
 impl BootInfo {
     /// "MARGAYLW".
     pub const MAGIC: u64 = u64::from_le_bytes(*b"MARGAYLW");
     /// Version of this whole crate; see the crate's rule for changes.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
 
     /// The isolation mode; `None` if the VMM wrote something else.
     pub const fn isolation(&self) -> Option<Isolation> {
@@ -92,4 +95,4 @@ impl BootInfo {
     }
 }
 
-const _: () = assert!(core::mem::size_of::<BootInfo>() == 128);
+const _: () = assert!(core::mem::size_of::<BootInfo>() == 136);

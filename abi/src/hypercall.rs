@@ -49,5 +49,6 @@ impl Hypercall {
     }
 }
 
-/// The interrupt vector by which a proxy wakes a halted LWK core.
+/// The interrupt vector by which a proxy wakes a halted LWK core, and by which the VMM asks a running one for a sign of life
+/// ([`crate::layout::PULSE`]).
 pub const WAKE_VECTOR: u8 = 0x40;

@@ -49,8 +49,14 @@ pub const CALL_STATS_BYTES: u64 = IMAGE - CALL_STATS;
 pub const IMAGE: u64 = 0x20_0000;
 /// The most an image may take with its heap; the rest of this large page is the LWK's heap.
 pub const IMAGE_BYTES: u64 = LARGE_PAGE;
+/// A 64-bit counter that the wake-up interrupt's handler steps, so that the VMM can tell a core that takes interrupts from one
+/// that does not. In the boot CPU's area, behind the page of trap stubs.
+pub const PULSE: u64 = IMAGE + PAGE + 32;
 /// The program block: argument and environment strings. See [`crate::boot::BootInfo::args_bytes`].
 pub const ARGS: u64 = IMAGE + IMAGE_BYTES;
+/// What the LWK needs for each string of the program block while it makes the stack, besides copies of the string itself: two
+/// slices, two pointers, and as much again while its vectors grow.
+pub const ARGS_OVERHEAD: u64 = 96;
 
 /// First address that a program may map: Linux's default `vm.mmap_min_addr`.
 pub const USER_START: u64 = 0x1_0000;

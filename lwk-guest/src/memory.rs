@@ -177,7 +177,8 @@ pub fn init(boot: &BootInfo, privilege: Privilege) -> AddressSpace<Guest> {
     let free = args_end.max(heap.end);
     assert!(free + LARGE_PAGE <= boot.memory_bytes, "the partition is too small for the LWK");
     let mut frames = Frames::new(boot.memory_bytes);
-    frames.free(free, boot.memory_bytes - free, Use::Clean);
+    let left = if boot.memory_dirty == 0 { Use::Clean } else { Use::Dirty };
+    frames.free(free, boot.memory_bytes - free, left);
     let mut guest = Guest { frames, privilege, root: 0, tables: Vec::new(), kept_bytes: free };
     let root = guest.alloc_table().expect("a fresh partition has room for page tables");
     guest.root = root;
@@ -196,7 +197,10 @@ fn heap_range(boot: &BootInfo, args_end: u64) -> core::ops::Range<u64> {
     const COPIES_OF_ARGS: u64 = 4;
     let image = &raw const image_end as u64 - layout::IMAGE_OFFSET;
     let behind_image = image..layout::IMAGE + layout::IMAGE_BYTES;
-    let wanted = boot.memory_bytes / HEAP_FRACTION + boot.args_bytes * COPIES_OF_ARGS;
+    let strings = u64::from(boot.argc) + u64::from(boot.envc);
+    let wanted = boot.memory_bytes / HEAP_FRACTION
+        + boot.args_bytes * COPIES_OF_ARGS
+        + strings * layout::ARGS_OVERHEAD;
     if behind_image.end - behind_image.start >= wanted {
         behind_image
     } else {

@@ -9,6 +9,7 @@ use margay_abi::channel::ChannelPage;
 use margay_abi::hypercall::Hypercall;
 use margay_abi::layout;
 use margay_abi::maplog::{MapLog, MapOp, RECORDS};
+use margay_abi::status::StatusPage;
 use margay_channel::{Driver, Reply, Request};
 
 use crate::arch::cpu;
@@ -27,8 +28,6 @@ pub struct Proxy {
     delegation: Delegation,
     spin_cycles: u64,
     privilege: Privilege,
-    /// Times the core was halted.
-    halts: u64,
     /// TSC cycles that the core was halted.
     halted_cycles: u64,
 }
@@ -44,7 +43,6 @@ impl Proxy {
             delegation: boot.delegation().expect("the boot record names a delegation path"),
             spin_cycles: boot.spin_cycles,
             privilege,
-            halts: 0,
             halted_cycles: 0,
         }
     }
@@ -93,9 +91,9 @@ impl Proxy {
         self.map_seq = self.map_seq.wrapping_add(1);
     }
 
-    /// Times the core was halted, and for how many TSC cycles in all.
-    pub fn halted(&self) -> (u64, u64) {
-        (self.halts, self.halted_cycles)
+    /// How many TSC cycles the core was halted.
+    pub fn halted_cycles(&self) -> u64 {
+        self.halted_cycles
     }
 
     /// Polls for the reply for a while, then halts the core until it is there: a call that blocks on Linux costs nobody
@@ -115,7 +113,8 @@ impl Proxy {
             if !self.driver.arm() {
                 let halted_at = cpu::read_tsc();
                 self.privilege.halt();
-                self.halts += 1;
+                let halts = &memory::shared::<StatusPage>(layout::STATUS_PAGE).halts;
+                halts.store(halts.load(Relaxed) + 1, Relaxed);
                 self.halted_cycles += cpu::read_tsc().wrapping_sub(halted_at);
             }
         }

@@ -84,9 +84,7 @@ pub fn note_fault(fault: Fault, signal: u32, frame: &TrapFrame, address: u64) {
 /// Brings the status page's figures up to date, for the VMM's report.
 pub fn note_figures() {
     let Some(kernel) = try_kernel() else { return };
-    let (halts, _) = kernel.proxy.get().halted();
     let mut memory = kernel.memory.get();
-    kernel.status.halts.store(halts, Relaxed);
     kernel.status.used_bytes.store(memory.used_bytes(), Relaxed);
     kernel.status.peak_bytes.store(memory.peak_bytes(), Relaxed);
     kernel.status.kept_bytes.store(memory.machine().kept_bytes(), Relaxed);

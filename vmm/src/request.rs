@@ -2,22 +2,49 @@
 
 use std::ffi::OsString;
 
-use crate::partition::Partition;
+use crate::partition::{Partition, ServiceVmPlan};
 use crate::program::ProgramFile;
 
-/// A run of one program in one LWK.
+/// A run of one program in each of some LWKs.
 #[derive(Debug)]
 pub struct RunRequest {
     /// Where.
     pub partition: Partition,
-    /// The program.
-    pub program: ProgramFile,
-    /// Its arguments, the first as the user named the program.
-    pub argv: Vec<OsString>,
-    /// Its whole environment.
-    pub env: Vec<(OsString, OsString)>,
+    /// The programs, at least one, in different LWKs.
+    pub programs: Vec<Program>,
     /// What to print at the end.
     pub report: Report,
+}
+
+/// A program to run.
+#[derive(Debug)]
+pub struct Program {
+    /// In which LWK of the partition.
+    pub lwk: usize,
+    /// Its file, if that is on this host: with a service VM it is there.
+    pub file: Option<ProgramFile>,
+    /// Its arguments, the first as the user named the program.
+    pub args: Vec<OsString>,
+    /// Its whole environment.
+    pub env: Vec<(OsString, OsString)>,
+}
+
+impl Program {
+    /// The command, for messages.
+    pub fn describe(&self) -> String {
+        self.args.iter().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// A run of one program in a stock Linux guest.
+#[derive(Debug)]
+pub struct PeerRequest {
+    /// The guest, but for the program's file.
+    pub machine: ServiceVmPlan,
+    /// The program.
+    pub file: ProgramFile,
+    /// Its arguments, the first as the user named the program.
+    pub args: Vec<OsString>,
 }
 
 /// What to print, on standard error, when the program has ended.

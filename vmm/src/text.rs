@@ -1,5 +1,7 @@
 //! Text in columns, for the pages that people read.
 
+use std::time::Duration;
+
 /// Columns of a page.
 pub const WIDTH: usize = 96;
 
@@ -36,9 +38,30 @@ pub fn duration(ns: f64) -> String {
     format!("{value:.digits$} {unit}")
 }
 
+/// A time span as people say it: the two largest units.
+pub fn age(span: Duration) -> String {
+    let s = span.as_secs();
+    match s {
+        0..60 => format!("{s}s"),
+        60..3600 => format!("{}m{:02}s", s / 60, s % 60),
+        3600..86_400 => format!("{}h{:02}m", s / 3600, s / 60 % 60),
+        _ => format!("{}d{:02}h", s / 86_400, s / 3600 % 24),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{WIDTH, duration, wrap};
+    use std::time::Duration;
+
+    use super::{WIDTH, age, duration, wrap};
+
+    #[test]
+    fn ages_have_two_units() {
+        let ages = [(0, "0s"), (59, "59s"), (61, "1m01s"), (7265, "2h01m"), (90_000, "1d01h")];
+        for (seconds, text) in ages {
+            assert_eq!(age(Duration::from_secs(seconds)), text);
+        }
+    }
 
     #[test]
     fn lines_end_before_the_width() {

@@ -32,6 +32,9 @@ const APIC_BASE: u32 = 0xfee0_0000 | 1 << 11 | 1 << 10 | 1 << 8;
 const SPURIOUS: u32 = 1 << 8 | SPURIOUS_VECTOR as u32;
 /// Flags that `syscall` clears: interrupts, direction, trap, alignment check, nested task.
 const SYSCALL_MASK: u32 = 0x200 | 0x400 | 0x100 | 0x4_0000 | 0x4000;
+/// The same in fused mode, but for interrupts: a pagetable-based KVM stays at CPL 3 in `syscall`, where nothing could turn them on again
+/// (SDM vol 2 IRET: CPL 3 does not change IF). One that arrives at CPL 0 on the program's stack does no harm: it has its own.
+const FUSED_SYSCALL_MASK: u32 = SYSCALL_MASK & !0x200;
 /// RFLAGS of the LWK in fused mode: interrupts on.
 pub const FUSED_FLAGS: u64 = 0x200 | 0x2;
 
@@ -170,6 +173,7 @@ boot_high:
 
 1:  lidt [rip + idt_pointer_fused]
     mov word ptr [{io_bitmap}], {bitmap}
+    set_msr {syscall_mask}, 0, {fused_syscall_mask}
     set_lstar syscall_fused
     push {user_ds}
     push {kernel_stack}
@@ -214,6 +218,7 @@ boot_fused:
     star_high = const (STAR >> 32) as u32,
     syscall_mask = const MSR_SYSCALL_MASK,
     syscall_mask_init = const SYSCALL_MASK,
+    fused_syscall_mask = const FUSED_SYSCALL_MASK,
     apic_base = const MSR_APIC_BASE,
     apic_base_init = const APIC_BASE,
     apic_spurious = const MSR_X2APIC_SPURIOUS,

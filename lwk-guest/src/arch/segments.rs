@@ -41,6 +41,8 @@ pub struct PerCpu {
     pub kernel_rsp: u64,
     /// RCX and R11 of a `syscall` in fused mode, while CPL 0 hands over to CPL 3.
     pub saved: [u64; 2],
+    /// Wake-up interrupts taken; the VMM reads it.
+    pub pulse: u64,
 }
 
 /// Bytes of the stack for the wake-up interrupt.
@@ -104,6 +106,8 @@ static CPU: BootCpu = BootCpu(UnsafeCell::new(
 pub const CPU_AREA: u64 = layout::IMAGE_OFFSET + layout::IMAGE + layout::PAGE;
 /// The boot CPU's [`PerCpu`], the base of GS.
 pub const PERCPU: u64 = CPU_AREA;
+/// The boot CPU's count of wake-up interrupts.
+pub const PULSE: u64 = PERCPU + core::mem::offset_of!(PerCpu, pulse) as u64;
 /// The boot CPU's [`TaskState`].
 pub const TSS_BASE: u64 = CPU_AREA + core::mem::offset_of!(CpuArea, tss) as u64;
 /// The boot CPU's RSP0.
@@ -177,6 +181,7 @@ pub static GDT: Gdt = Gdt([
 ]);
 
 const _: () = {
+    assert!(PULSE == layout::IMAGE_OFFSET + layout::PULSE);
     assert!(TSS_BITMAP_OFFSET == 104 && core::mem::offset_of!(TaskState, rsp0) == 4);
     assert!(core::mem::offset_of!(TaskState, io_bitmap) == 102);
     assert!((KERNEL_STACK_TOP | TRAP_STACK_TOP | NESTED_STACK_TOP).is_multiple_of(16));

@@ -12,14 +12,16 @@
 //!
 //! The *privilege gate* ([`super::privilege`]) is in here too: it is an exception, told from others by its address.
 //!
-//! The wake-up interrupt only ends a halt. It leaves a mark, for the core that was about to halt when it came. It has a stack
-//! of its own, since it may come at any moment, that of the frame's last use included.
+//! The wake-up interrupt only ends a halt. It leaves a mark, for the core that was about to halt when it came, and steps a counter, for
+//! the VMM that wants to know whether this core still takes interrupts. It has a stack of its own, since it may come at any moment, that of the frame's last use included.
 
 use core::arch::global_asm;
 
 use margay_abi::{hypercall::WAKE_VECTOR, layout, status};
 
-use super::segments::{KERNEL_CS, NESTED_STACK_TOP, TRAP_STACK_TOP, TSS_RSP0, USER_CS, USER_DS};
+use super::segments::{
+    KERNEL_CS, NESTED_STACK_TOP, PULSE, TRAP_STACK_TOP, TSS_RSP0, USER_CS, USER_DS,
+};
 
 /// What an exception leaves on the stack. The order is that of [`status::Registers`].
 #[derive(Debug)]
@@ -140,6 +142,7 @@ global_asm!(
     .balign 16
 trap_wake:
     mov byte ptr [rip + {woken}], 1
+    inc qword ptr [{pulse}]
     push rax
     push rcx
     push rdx
@@ -207,6 +210,7 @@ trap_fused_user:
     iretq
     "#,
     woken = sym super::privilege::WOKEN,
+    pulse = const PULSE as i64,
     fault_address = sym super::privilege::FAULT_ADDRESS,
     handle = sym crate::fault::handle,
     eoi = const X2APIC_EOI,
@@ -234,7 +238,8 @@ const fn gate(handler: u64, privilege: u64, stack: u64) -> [u64; 2] {
 
 const GATES: usize = WAKE_VECTOR as usize + 1;
 
-/// An interrupt descriptor table.
+/// An interrupt descriptor table. Interrupts have a stack of their own: in fused mode they are on at CPL 0 too, where `syscall` has just
+/// arrived on the program's.
 #[repr(C, align(16))]
 pub struct Idt([[u64; 2]; GATES]);
 
@@ -250,7 +255,7 @@ const fn idt(stubs: u64) -> Idt {
         vector += 1;
     }
     gates[WAKE_VECTOR as usize] = gate(WAKE_STUB, 0, 2);
-    gates[SPURIOUS_VECTOR as usize] = gate(SPURIOUS_STUB, 0, 0);
+    gates[SPURIOUS_VECTOR as usize] = gate(SPURIOUS_STUB, 0, 2);
     Idt(gates)
 }
 

@@ -50,7 +50,13 @@ pub extern "C" fn serve_escaped(frame: &CallFrame) -> u64 {
 fn triage(kernel: &'static Kernel, number: u64, args: [u64; 6]) -> u64 {
     let result = match calls::lookup(number) {
         Some(call) => match call.route {
-            Route::Local | Route::Split => local(kernel, call.nr, args),
+            Route::Local | Route::Split => {
+                let result = local(kernel, call.nr, args);
+                if changes_memory(call.nr) {
+                    report::note_figures();
+                }
+                result
+            }
             Route::Delegate => return delegate(kernel, call.nr, args),
             Route::Refuse(errno) => {
                 process::explain_refusal(kernel, call);
@@ -64,6 +70,11 @@ fn triage(kernel: &'static Kernel, number: u64, args: [u64; 6]) -> u64 {
         None => Err(Errno::ENOSYS),
     };
     result.unwrap_or_else(Errno::as_return)
+}
+
+/// Whether a call may change how much memory the program uses.
+const fn changes_memory(number: u32) -> bool {
+    matches!(number, nr::BRK | nr::MMAP | nr::MUNMAP | nr::MREMAP | nr::MADVISE)
 }
 
 /// Has the proxy make a call, and delivers the signals that it raised. Returns the raw value.

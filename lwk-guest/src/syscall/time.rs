@@ -25,7 +25,7 @@ fn now(kernel: &Kernel, clock: Clock) -> u64 {
 /// CPU time of the program, in ns. The core is its own: time passes for it from its first instruction on, except while
 /// the core is halted.
 fn cpu_time(kernel: &Kernel) -> u64 {
-    let (_, halted) = kernel.proxy.get().halted();
+    let halted = kernel.proxy.get().halted_cycles();
     let started = kernel.status.tsc_user.load(core::sync::atomic::Ordering::Relaxed);
     let cycles = cpu::read_tsc().wrapping_sub(started).saturating_sub(halted);
     (u128::from(cycles) * u128::from(NS_PER_S) / u128::from(kernel.boot.tsc_hz.max(1))) as u64

@@ -22,7 +22,7 @@ use crate::refusal::Refusal;
 use crate::service::Service;
 use crate::streams::Set;
 use crate::terminal::Terminal;
-use crate::{dax, descriptors};
+use crate::{dax, descriptors, relay};
 
 /// A process that was started for a session.
 #[derive(Debug)]
@@ -172,10 +172,20 @@ fn connect_stdio(
     streams: &mut Set,
 ) -> Result<Option<(Terminal, OwnedFd)>, Refusal> {
     let Some(stream) = streams.remove(&Stream::Terminal) else {
-        let mut stdio = |stream| streams.remove(&stream).map_or(Stdio::null(), Stdio::from);
-        command.stdin(stdio(Stream::Stdin));
-        command.stdout(stdio(Stream::Stdout));
-        command.stderr(stdio(Stream::Stderr));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut connect = || -> io::Result<()> {
+            if let Some(stream) = streams.remove(&Stream::Stdin) {
+                command.stdin(relay::input(stream)?);
+            }
+            if let Some(stream) = streams.remove(&Stream::Stdout) {
+                command.stdout(relay::output(stream)?);
+            }
+            if let Some(stream) = streams.remove(&Stream::Stderr) {
+                command.stderr(relay::output(stream)?);
+            }
+            Ok(())
+        };
+        connect().map_err(|error| Refusal::cannot("connect standard streams", &error))?;
         return Ok(None);
     };
     let mut make = || -> io::Result<Terminal> {

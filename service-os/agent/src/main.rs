@@ -30,6 +30,7 @@ mod lookup;
 mod oom;
 mod prepare;
 mod refusal;
+mod relay;
 mod service;
 mod session;
 mod streams;

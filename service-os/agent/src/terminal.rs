@@ -3,7 +3,7 @@
 //! The user's terminal is raw meanwhile, so this one does what a terminal does: echo, lines, Ctrl-C.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt, fchown};
 use std::path::PathBuf;
@@ -13,8 +13,7 @@ use margay_protocol::agent::WindowSize;
 use nix::fcntl::OFlag;
 use nix::pty::{posix_openpt, ptsname_r, unlockpt};
 
-/// Bytes carried at a time: a screenful.
-const PIECE: usize = 16 << 10;
+use crate::relay::{carry, end_of};
 
 /// The agent's side of a terminal.
 #[derive(Debug)]
@@ -60,20 +59,7 @@ impl Terminal {
         thread::Builder::new().spawn(move || carry(from_user, to_program))?;
         thread::Builder::new().spawn(move || {
             carry(from_program, &stream);
-            let _ =
-                nix::sys::socket::shutdown(stream.as_raw_fd(), nix::sys::socket::Shutdown::Write);
+            end_of(&stream);
         })
-    }
-}
-
-/// Copies until either side ends. `EIO` is a terminal's end.
-fn carry(mut from: impl Read, mut to: impl Write) {
-    let mut piece = vec![0; PIECE];
-    loop {
-        match from.read(&mut piece) {
-            Ok(count @ 1..) if to.write_all(&piece[..count]).is_ok() => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            _ => return,
-        }
     }
 }

@@ -45,6 +45,15 @@ fn a_program_starts_as_it_would_from_a_shell() {
 }
 
 #[test]
+fn standard_streams_can_be_opened_by_name() {
+    let agent = Agent::start();
+    let mut session = agent.run(&["sh", "-c", "echo out >/dev/stdout; echo err >/dev/stderr"]);
+    assert_eq!(session.text(Stream::Stdout), "out\n");
+    assert_eq!(session.text(Stream::Stderr), "err\n");
+    assert_eq!(session.ending(), Ending::Exited(0));
+}
+
+#[test]
 fn what_cannot_be_started_is_refused_with_a_shells_status() {
     let agent = Agent::start();
     for (args, want) in [

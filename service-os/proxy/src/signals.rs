@@ -8,10 +8,12 @@ use std::ffi::c_int;
 use std::io;
 
 use crate::error::ProxyError;
-use crate::raw;
+use crate::{raw, watch};
 
 /// The signals that a call can raise against its caller.
 const OF_CALLS: [c_int; 2] = [libc::SIGPIPE, libc::SIGXFSZ];
+/// The signals of faults, which call for a report.
+const FAULTS: [c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
 /// The largest signal number.
 const LAST: u64 = 64;
 
@@ -64,6 +66,7 @@ pub fn set_ignored(signal: u64, ignored: u64) -> io::Result<()> {
 /// Dies as the program did. Returns only if `signal` is none.
 pub fn die_by(signal: u64) -> ProxyError {
     match number(signal) {
+        Some(signal) if FAULTS.contains(&signal) => watch::die_of_fault(signal),
         Some(signal) => raw::die_by(signal),
         None => ProxyError::NotASignal(signal),
     }

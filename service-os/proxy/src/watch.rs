@@ -3,7 +3,7 @@
 //! A server polls guest memory, sleeps on the doorbell, or waits in a call that its program made, perhaps for ever. It cannot
 //! listen as well without being slower, so another thread does, which sleeps in `poll` until the node says that the LWK is gone,
 //! or is gone itself. It blocks all signals, so that the program's go to the server's thread, but for [`SIGNAL`], with
-//! which a user asks where the program is: the node is asked before the process dies of it. It has a descriptor table of its own:
+//! which a user asks where the program is: the node is asked before the process dies of it. So it is when the program dies of a fault. It has a descriptor table of its own:
 //! a shared one would cost every delegated call on a descriptor an atomic reference (Linux, `__fdget`), and its descriptors would be
 //! among the program's.
 
@@ -11,6 +11,8 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicI32};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -29,6 +31,22 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Enough for the JSON of a message, which is not nested.
 const STACK: usize = 128 << 10;
 
+/// Whether there is a watcher.
+static WATCHED: AtomicBool = AtomicBool::new(false);
+/// The signal that the program dies of, once it does; else 0.
+static DYING: AtomicI32 = AtomicI32::new(0);
+
+/// Dies of `signal`, the program's fault. Where there is a watcher, the node is first asked what happened, for the user.
+pub fn die_of_fault(signal: i32) -> ! {
+    if WATCHED.load(Relaxed) {
+        DYING.store(signal, Release);
+        raw::send_to_self(SIGNAL);
+        // The watcher ends the process; should it be unable to, this thread does.
+        thread::sleep(PATIENCE * 2);
+    }
+    raw::die_by(signal)
+}
+
 /// Watches `control`, a stream socket. [`SIGNAL`] must be blocked by now, in the caller's thread.
 ///
 /// # Errors
@@ -41,6 +59,7 @@ pub fn start(control: File) -> io::Result<()> {
     thread::Builder::new().name("watch".to_owned()).stack_size(STACK).spawn(move || {
         match Watcher::set_up(control) {
             Ok(watcher) => {
+                WATCHED.store(true, Relaxed);
                 let _ = ready.send(Ok(()));
                 watcher.run()
             }
@@ -87,15 +106,16 @@ impl Watcher {
     fn answer_signal(&mut self) {
         // The kernel's `signalfd_siginfo`; whose signal it was does not matter.
         let taken = self.signals.read(&mut [0; size_of::<libc::signalfd_siginfo>()]);
+        let dying = DYING.load(Acquire);
         // A blocked signal is delivered even where it is ignored.
-        if taken.is_err() || raw::is_ignored(SIGNAL) {
+        if taken.is_err() || (dying == 0 && raw::is_ignored(SIGNAL)) {
             return;
         }
         match self.ask() {
             Some(report) => print(&report),
             None => print("margay-proxy: the node does not say where the program is"),
         }
-        raw::die_by(SIGNAL)
+        raw::die_by(if dying == 0 { SIGNAL } else { dying })
     }
 
     fn ask(&self) -> Option<String> {

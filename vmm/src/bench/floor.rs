@@ -9,8 +9,8 @@ use std::thread;
 
 use super::stats::Distribution;
 use super::{BenchError, Cores};
+use crate::affinity;
 use crate::lwk::clock::read_tsc;
-use crate::run::affinity;
 use crate::units::CoreId;
 
 /// Round trips before the clock runs.

@@ -3,10 +3,15 @@
 mod bench;
 mod calls;
 mod check;
+mod client;
 mod error;
+mod exec;
 mod host;
+mod life;
 mod node;
+mod ps;
 mod run;
+mod up;
 
 use std::io::Write;
 
@@ -17,8 +22,12 @@ pub use bench::{BenchArgs, SyscallArgs};
 pub use calls::CallsArgs;
 pub use check::CheckArgs;
 pub use error::CliError;
+pub use exec::ExecArgs;
 pub use host::HostArgs;
+pub use life::{LogArgs, RestartArgs, StopArgs};
+pub use ps::{PsArgs, StatArgs};
 pub use run::RunArgs;
+pub use up::{DownArgs, UpArgs};
 
 use crate::exit::Exit;
 
@@ -41,8 +50,24 @@ enum Command {
     Host(HostArgs),
     /// Show the partition that a node file makes on this host, or its mistakes
     Check(CheckArgs),
-    /// Run a program in an LWK
+    /// Run a program in an LWK, from boot to end
     Run(RunArgs),
+    /// Start a node that lives until `margay down`
+    Up(UpArgs),
+    /// Run a program in an LWK of a node, as a child of whoever calls
+    Exec(ExecArgs),
+    /// Show what runs where
+    Ps(PsArgs),
+    /// Show what the LWKs count
+    Stat(StatArgs),
+    /// Show what was said about an LWK
+    Log(LogArgs),
+    /// Boot an LWK anew; the others go on
+    Restart(RestartArgs),
+    /// Stop an LWK; `restart` starts it again
+    Stop(StopArgs),
+    /// End a node
+    Down(DownArgs),
     /// Measure
     Bench(BenchArgs),
     /// List which system call is done where
@@ -60,6 +85,14 @@ impl Cli {
             Command::Check(args) => check::execute(args, out),
             Command::Bench(args) => bench::execute(args, out),
             Command::Run(args) => run::execute(args),
+            Command::Up(args) => up::up(args),
+            Command::Exec(args) => exec::execute(args),
+            Command::Ps(args) => ps::ps(args, out),
+            Command::Stat(args) => ps::stat(args, out),
+            Command::Log(args) => life::log(args, out),
+            Command::Restart(args) => life::restart(args),
+            Command::Stop(args) => life::stop(args),
+            Command::Down(args) => up::down(args),
             Command::Calls(args) => calls::execute(args, out),
         }
     }

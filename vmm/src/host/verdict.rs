@@ -68,9 +68,12 @@ impl Verdict {
                 false => Offer::no("no LWK can run"),
             },
             service_vm: if protected {
-                Offer::no("this host could run it; not supported in this version")
+                Offer::yes("a stock kernel can run in a VM")
             } else {
-                Offer::no("needs hardware virtualization; not supported in this version")
+                Offer::no(format!(
+                    "{}, and a stock kernel lives there",
+                    why_not_protected(&behaviour.cpl0)
+                ))
             },
             protected: match protected {
                 true => Offer::yes("CPL 0 runs in hardware and syscall enters it"),

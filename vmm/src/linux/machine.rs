@@ -97,6 +97,7 @@ impl Machine {
                 self.vm.create_vcpu(u64::from(id)).map_err(LinuxError::kvm("KVM_CREATE_VCPU"))?;
             let cpuid = cpuid::of_processor(supported, id, count);
             vcpu.set_cpuid2(&cpuid).map_err(LinuxError::kvm("KVM_SET_CPUID2"))?;
+            registers::set_vector_state(&vcpu, &cpuid)?;
             registers::set_msrs(&vcpu)?;
             Ok(vcpu)
         };

@@ -1,6 +1,8 @@
 //! The boot processor at its first instruction. The others wait for the boot processor's INIT and SIPI, as on hardware.
 
-use kvm_bindings::{Msrs, kvm_msr_entry, kvm_regs, kvm_segment};
+use kvm_bindings::{
+    CpuId, Msrs, kvm_cpuid_entry2, kvm_msr_entry, kvm_regs, kvm_segment, kvm_xcr, kvm_xcrs,
+};
 use kvm_ioctls::VcpuFd;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
@@ -39,6 +41,22 @@ pub fn set_msrs(vcpu: &VcpuFd) -> Result<(), LinuxError> {
         .expect("two entries are fewer than the most that fit");
     vcpu.set_msrs(&msrs).map_err(LinuxError::kvm("KVM_SET_MSRS"))?;
     Ok(())
+}
+
+/// Enables all vector state that `cpuid` shows, as some firmware does. A kernel enables the same by itself; but a KVM whose processor
+/// does not trap `xsetbv` (QEMU's SVM) does not learn of that, takes the state off the guest again at its next exit, and goes on
+/// to report the size of what was enabled at first.
+pub fn set_vector_state(vcpu: &VcpuFd, cpuid: &CpuId) -> Result<(), LinuxError> {
+    /// The leaf of extended state (SDM vol 1, 13.2).
+    const EXTENDED_STATE: u32 = 0xd;
+    let leaf = |entry: &&kvm_cpuid_entry2| entry.function == EXTENDED_STATE && entry.index == 0;
+    let Some(leaf) = cpuid.as_slice().iter().find(leaf).filter(|leaf| leaf.eax != 0) else {
+        return Ok(());
+    };
+    let value = u64::from(leaf.edx) << 32 | u64::from(leaf.eax);
+    let mut xcrs = kvm_xcrs { nr_xcrs: 1, ..Default::default() };
+    xcrs.xcrs[0] = kvm_xcr { xcr: 0, value, ..Default::default() };
+    vcpu.set_xcrs(&xcrs).map_err(LinuxError::kvm("KVM_SET_XCRS"))
 }
 
 /// Sets the boot processor up to start at `entry`.

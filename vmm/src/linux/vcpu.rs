@@ -11,7 +11,7 @@ use vmm_sys_util::signal::{Killable, SIGRTMIN};
 
 use super::bus::Bus;
 use super::end::{EndOnPanic, Ending, LinuxEnd};
-use crate::run::affinity;
+use crate::affinity;
 use crate::units::CoreId;
 
 /// How long a processor may take to say where it is: it is in the guest, or serves one access.
@@ -172,8 +172,8 @@ impl Runner<'_> {
             }
             Ok(VcpuExit::Intr | VcpuExit::IrqWindowOpen) => return Ok(()),
             Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => return Ok(()),
-            // A triple fault: a kernel's last way to reset the machine, or the end of a broken one.
-            Ok(VcpuExit::Shutdown) => return Err(LinuxEnd::Reset),
+            // Some kernels reset the machine so as a last resort; ours are told to use ACPI.
+            Ok(VcpuExit::Shutdown) => "a triple fault".to_owned(),
             Ok(VcpuExit::SystemEvent(kind, _)) => return Err(system_event(kind)),
             failed => describe(failed),
         };

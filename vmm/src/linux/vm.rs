@@ -18,9 +18,9 @@ use super::pci::MAX_FUNCTIONS;
 use super::vcpu::{Vcpu, VcpuLocation};
 use super::virtio::VirtioDevice;
 use super::{acpi, cpuid, registers};
-use crate::lwk::vcpu::install_stop_signal;
+use crate::affinity;
+use crate::lwk::remote::install_signal;
 use crate::memory::{GuestMemory, PageRequest};
-use crate::run::affinity;
 use crate::units::{Bytes, CoreId};
 
 /// The most processors: as many as 8 bits of APIC id number, without the one that means all of them.
@@ -74,7 +74,7 @@ impl LinuxVm {
     pub fn start(kvm: &Kvm, config: LinuxConfig) -> Result<LinuxVm, LinuxError> {
         let count = check(kvm, &config)?;
         let boot = Boot::open(&config.kernel, &config.initramfs, config.extra_files)?;
-        install_stop_signal().map_err(LinuxError::system("install a signal handler"))?;
+        install_signal().map_err(LinuxError::system("install a signal handler"))?;
         let supported = cpuid::supported(kvm)?;
         let sizes: Vec<u64> = config.shared.iter().map(|memory| memory.bytes()).collect();
         let layout = Layout::new(config.memory, &sizes, cpuid::address_bits(&supported))?;

@@ -12,6 +12,7 @@ use linux_loader::loader::elf::start_info::{
 use linux_loader::loader::elf::{Elf, PvhBootCapability};
 use margay_abi::boot::BootInfo;
 use margay_abi::layout;
+use margay_protocol::Launch;
 use thiserror::Error;
 use vm_memory::{Bytes, GuestAddress};
 
@@ -31,18 +32,28 @@ pub enum BootError {
     StartInfo(#[from] linux_loader::configurator::Error),
     /// The program block is too large.
     #[error(
-        "arguments and environment take {bytes} bytes, and this partition has room for {limit}: \
+        "arguments and environment take {needed} bytes with what the LWK needs to pass them on, and this partition has room for {limit}: \
          pass fewer, or give the LWK more memory"
     )]
     ArgumentsTooLong {
-        /// Bytes of all strings.
-        bytes: u64,
+        /// Bytes of all strings, and of pointers to them.
+        needed: u64,
         /// Bytes available.
         limit: u64,
     },
     /// A write to guest memory failed.
     #[error("cannot write to guest memory: {0}")]
     Memory(#[from] vm_memory::GuestMemoryError),
+}
+
+/// Clears what an earlier boot left where the LWK expects zeros: everything below the program block.
+pub fn clear(memory: &GuestMemory) -> Result<(), BootError> {
+    // Not one large buffer: unmapping that interrupts all cores on which threads of this process run, those of other LWKs too.
+    const ZEROS: &[u8] = &[0; 64 << 10];
+    for at in (0..layout::ARGS).step_by(ZEROS.len()) {
+        memory.guest_memory().write_slice(ZEROS, GuestAddress(at))?;
+    }
+    Ok(())
 }
 
 /// Loads the LWK's image and returns its PVH entry.
@@ -54,32 +65,20 @@ pub fn load_image(memory: &GuestMemory, image: &mut File) -> Result<u64, BootErr
     }
 }
 
-/// The strings a program starts with, as C strings without their NUL.
-#[derive(Clone, Debug)]
-pub struct ProgramStrings {
-    /// Path of the program, for `AT_EXECFN`.
-    pub path: Vec<u8>,
-    /// Arguments, the program's name first.
-    pub args: Vec<Vec<u8>>,
-    /// Environment, `NAME=value`.
-    pub env: Vec<Vec<u8>>,
-}
-
-/// Writes the program block and returns its length in bytes.
-pub fn write_program_block(
-    memory: &GuestMemory,
-    strings: &ProgramStrings,
-) -> Result<u64, BootError> {
+/// Writes the program block of `launch` (path for `AT_EXECFN`, arguments, environment) and returns its length in bytes.
+pub fn write_program_block(memory: &GuestMemory, launch: &Launch) -> Result<u64, BootError> {
     let mut block = Vec::new();
-    for string in std::iter::once(&strings.path).chain(&strings.args).chain(&strings.env) {
-        block.extend_from_slice(string);
+    for string in std::iter::once(&launch.path).chain(&launch.args).chain(&launch.env) {
+        block.extend_from_slice(string.as_bytes());
         block.push(0);
     }
     let bytes = block.len() as u64;
-    // The LWK needs some memory beside the block to come up; half is generous to both.
-    let limit = (memory.bytes() - layout::ARGS) / 2;
-    if bytes > limit {
-        return Err(BootError::ArgumentsTooLong { bytes, limit });
+    // The LWK needs several times as much to make a stack of it, and some memory to come up.
+    let limit = (memory.bytes() - layout::ARGS) / 8;
+    let strings = (launch.args.len() + launch.env.len()) as u64;
+    let needed = bytes + strings * layout::ARGS_OVERHEAD;
+    if needed > limit {
+        return Err(BootError::ArgumentsTooLong { needed, limit });
     }
     memory.guest_memory().write_slice(&block, GuestAddress(layout::ARGS))?;
     Ok(bytes)

@@ -1,12 +1,10 @@
 //! The vCPU's thread: the only thing of ours that runs on an LWK's core.
 //!
 //! It enters the guest and, when the guest comes out, serves the hypercall and enters again. It leaves this loop when the guest is
-//! done, has failed, or somebody asks for it through a [`Stopper`].
+//! done, has failed, or somebody asks for it through a [`Remote`].
 
-use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use margay_abi::channel::ChannelPage;
 use margay_abi::hypercall::Hypercall;
@@ -14,10 +12,11 @@ use margay_abi::layout;
 use margay_abi::status::{LOG_BYTES, StatusPage};
 use margay_channel::Relay;
 use vmm_sys_util::eventfd::EventFd;
-use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 
 use super::clock::read_tsc;
 use super::exits::{Exit, ExitCounts};
+use super::log::Log;
+use super::remote::{Remote, Snapshot};
 use super::vm::Vm;
 use crate::memory::GuestMemory;
 
@@ -41,51 +40,10 @@ pub struct Outcome {
     pub end: End,
     /// Exits by reason.
     pub exits: ExitCounts,
-    /// General registers, where KVM gave them.
-    pub registers: Option<kvm_bindings::kvm_regs>,
-    /// Segment and control registers, where KVM gave them.
-    pub system: Option<kvm_bindings::kvm_sregs>,
+    /// Where it was, if KVM gave its registers.
+    pub place: Option<Snapshot>,
     /// TSC when the thread entered the guest for the first time.
     pub tsc_entered: u64,
-}
-
-/// Asks a vCPU's thread to leave the guest.
-#[derive(Clone, Debug)]
-pub struct Stopper(Arc<AtomicBool>);
-
-impl Stopper {
-    /// A stopper for one thread.
-    pub fn new() -> Self {
-        Stopper(Arc::new(AtomicBool::new(false)))
-    }
-
-    /// Stops `thread`, which runs [`run`] with this stopper. Repeats the signal until the thread has noticed: one that
-    /// arrives just before `KVM_RUN` would be lost.
-    pub fn stop<T>(&self, thread: &std::thread::JoinHandle<T>) {
-        use vmm_sys_util::signal::Killable;
-        self.0.store(true, Ordering::Release);
-        while !thread.is_finished() {
-            let _ = thread.kill(SIGRTMIN());
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    fn requested(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
-}
-
-impl Default for Stopper {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// Makes the signal that [`Stopper::stop`] sends harmless: it only interrupts `KVM_RUN`.
-pub fn install_stop_signal() -> io::Result<()> {
-    extern "C" fn nothing(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
-    register_signal_handler(SIGRTMIN(), nothing)
-        .map_err(|e| io::Error::from_raw_os_error(e.errno()))
 }
 
 /// What the vCPU's thread needs to serve hypercalls.
@@ -95,13 +53,16 @@ pub struct Services {
     pub memory: Arc<GuestMemory>,
     /// The proxy's doorbell.
     pub kick: EventFd,
+    /// Where what the LWK prints goes.
+    pub log: Arc<Log>,
     /// How long to wait for a reply on the hypercall path before the guest may halt, in TSC cycles.
     pub spin_cycles: u64,
 }
 
-/// Runs the guest until it ends.
-pub fn run(mut vm: Vm, services: &Services, stopper: &Stopper) -> Outcome {
+/// Runs the guest until it ends. In a thread of its own, that `remote` is for.
+pub fn run(mut vm: Vm, services: &Services, remote: &Remote) -> Outcome {
     let mut exits = ExitCounts::default();
+    remote.attach();
     let tsc_entered = read_tsc();
     let end = loop {
         let exit = Exit::parse(vm.vcpu.run());
@@ -111,18 +72,13 @@ pub fn run(mut vm: Vm, services: &Services, stopper: &Stopper) -> Outcome {
                 None => {}
                 Some(end) => break end,
             },
-            Exit::Interrupted if stopper.requested() => break End::Stopped,
-            Exit::Interrupted => {}
+            Exit::Interrupted if remote.stop_requested() => break End::Stopped,
+            Exit::Interrupted => remote.answer(|| Snapshot::of(&vm.vcpu)),
             Exit::Fatal(what) => break End::Crash(what),
         }
     };
-    Outcome {
-        end,
-        exits,
-        registers: vm.vcpu.get_regs().ok(),
-        system: vm.vcpu.get_sregs().ok(),
-        tsc_entered,
-    }
+    remote.detach();
+    Outcome { end, exits, place: Snapshot::of(&vm.vcpu), tsc_entered }
 }
 
 impl Services {
@@ -157,13 +113,13 @@ impl Services {
         }
     }
 
-    /// Prints what the LWK put into its log buffer.
+    /// Takes what the LWK put into its log buffer.
     fn log(&self, bytes: u32) {
         let status = self.memory.shared::<StatusPage>(layout::STATUS_PAGE);
         let text: Vec<u8> = status.log[..LOG_BYTES.min(bytes as usize)]
             .iter()
             .map(|byte| byte.load(Ordering::Relaxed))
             .collect();
-        eprint!("margay: lwk: {}", String::from_utf8_lossy(&text));
+        self.log.say(&String::from_utf8_lossy(&text));
     }
 }

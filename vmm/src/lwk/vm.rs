@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 
 use kvm_bindings::{
     KVM_IRQ_ROUTING_MSI, KvmIrqRouting, kvm_irq_routing_entry, kvm_irq_routing_msi,
@@ -49,8 +50,9 @@ const WAKE_GSI: u32 = 24;
 /// A VM with one vCPU, ready to run.
 #[derive(Debug)]
 pub struct Vm {
-    // Held so that the VM lives: KVM ends it with its last descriptor.
+    // Held so that the VM lives: KVM ends it with its last descriptor. Before the memory: fields are dropped in order.
     _vm: VmFd,
+    _memory: Arc<GuestMemory>,
     /// The boot vCPU.
     pub vcpu: VcpuFd,
     /// Rung by the LWK when the proxy sleeps.
@@ -62,7 +64,7 @@ pub struct Vm {
 impl Vm {
     /// Makes a VM of `memory` that starts at the PVH entry of `image`. The boot record is written later, when the
     /// proxy's process id is known, by [`boot::write_boot_info`].
-    pub fn new(kvm: &Kvm, memory: &GuestMemory, image: &mut File) -> Result<Vm, VmError> {
+    pub fn new(kvm: &Kvm, memory: &Arc<GuestMemory>, image: &mut File) -> Result<Vm, VmError> {
         let vm = kvm.create_vm().map_err(VmError::kvm("KVM_CREATE_VM"))?;
         // Where Intel's real-mode emulation may keep its state: outside of guest memory, as QEMU and Firecracker have it.
         vm.set_identity_map_address(0xfffb_c000)
@@ -81,7 +83,7 @@ impl Vm {
         let vcpu = vm.create_vcpu(0).map_err(VmError::kvm("KVM_CREATE_VCPU"))?;
         let entry = boot::load_image(memory, image)?;
         cpu::configure(kvm, &vcpu, entry)?;
-        Ok(Vm { _vm: vm, vcpu, kick, wake })
+        Ok(Vm { _vm: vm, _memory: Arc::clone(memory), vcpu, kick, wake })
     }
 
     /// Frequency of the guest's TSC in Hz: KVM's word, or a measurement where it has none.
@@ -101,7 +103,7 @@ fn map_memory(vm: &VmFd, memory: &GuestMemory) -> Result<(), VmError> {
         memory_size: memory.bytes(),
         userspace_addr: memory.host_address(),
     };
-    // SAFETY: the range is guest memory's mapping, which lives until this process ends.
+    // SAFETY: the range is guest memory's mapping, and whoever holds the VM holds the memory.
     unsafe { vm.set_user_memory_region(region) }.map_err(VmError::kvm("KVM_SET_USER_MEMORY_REGION"))
 }
 

@@ -13,6 +13,8 @@ use thiserror::Error;
 use vm_memory::mmap::MmapRegionBuilder;
 use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap, GuestRegionMmap, MmapRegion};
 
+use crate::config::PageChoice;
+
 pub(crate) use mapping::{Mapping, sealed_memfd};
 
 /// What page size guest memory must or may have.
@@ -24,6 +26,16 @@ pub enum PageRequest {
     Large,
     /// Base pages.
     Small,
+}
+
+impl From<PageChoice> for PageRequest {
+    fn from(choice: PageChoice) -> PageRequest {
+        match choice {
+            PageChoice::Auto => PageRequest::Auto,
+            PageChoice::Large => PageRequest::Large,
+            PageChoice::Small => PageRequest::Small,
+        }
+    }
 }
 
 /// What page size guest memory has.
@@ -205,6 +217,8 @@ pub unsafe trait Shared {}
 
 // SAFETY: atomics and padding that nobody reads.
 unsafe impl Shared for margay_abi::channel::ChannelPage {}
+// SAFETY: an atomic.
+unsafe impl Shared for std::sync::atomic::AtomicU64 {}
 // SAFETY: atomics throughout.
 unsafe impl Shared for margay_abi::status::StatusPage {}
 // SAFETY: atomics throughout.

@@ -96,6 +96,11 @@ pub(super) fn kernel(node: &NodeConfig, vm: &ServiceVmConfig, install: &Path) ->
     }
 }
 
+/// Margay's own kernel and initramfs.
+pub(super) fn own_service_os(install: &Path) -> (PathBuf, PathBuf) {
+    (install.join(KERNEL), install.join(INITRAMFS))
+}
+
 /// The service VM's initramfs in the order of unpacking. Margay's own goes with Margay's own kernel only: its modules are
 /// that kernel's, and what is started instead may be no Linux.
 pub(super) fn initramfs(node: &NodeConfig, vm: &ServiceVmConfig, install: &Path) -> Vec<PathBuf> {

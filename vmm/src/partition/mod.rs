@@ -31,9 +31,10 @@ use files::Wanted;
 use memory::Memory;
 
 pub use files::FileUse;
-pub use plan::{DiskPlan, LwkPlan, Partition, ServiceKind, ServicePlan, ServiceVmPlan};
+pub use plan::{DiskPlan, LwkPlan, Partition, ServiceKind, ServicePlan, ServiceVmPlan, check_fits};
 pub use problem::PartitionProblem;
 pub use resources::{KvmState, Resources};
+pub use service::peer;
 
 /// Who has a part of the host.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,5 +1,6 @@
 //! What a node becomes: the types of a [`Partition`].
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -113,20 +114,36 @@ pub struct LwkPlan {
 }
 
 impl LwkPlan {
-    /// Makes sure that a program can at least be loaded. What it allocates later is not known here.
+    /// The node file's program and its arguments, if it names one.
+    pub fn command(&self) -> Option<Vec<OsString>> {
+        let program = self.program.as_ref()?.clone().into_os_string();
+        Some([program].into_iter().chain(self.args.iter().map(OsString::from)).collect())
+    }
+
+    /// As [`check_fits`].
     ///
     /// # Errors
     /// [`PartitionProblem::TooLittleForProgram`]
     pub fn check_fits(&self, program: &elf::Program) -> Result<(), PartitionProblem> {
-        let pages = |segment: &elf::Segment| segment.pages().end - segment.pages().start;
-        let image = Bytes(program.segments.iter().map(pages).fold(0, u64::saturating_add));
-        let needed =
-            [self.stack, LWK_RESERVE].iter().fold(image.0, |sum, b| sum.saturating_add(b.0));
-        let needed = Bytes(needed).round_up(LARGE_PAGE);
-        if needed <= self.memory {
-            return Ok(());
-        }
-        let (stack, memory) = (self.stack, self.memory);
-        Err(PartitionProblem::TooLittleForProgram { needed, image, stack, memory })
+        check_fits(program, self.stack, self.memory)
     }
+}
+
+/// Makes sure that a program can at least be loaded into an LWK with these amounts. What it allocates later is not known here.
+///
+/// # Errors
+/// [`PartitionProblem::TooLittleForProgram`]
+pub fn check_fits(
+    program: &elf::Program,
+    stack: Bytes,
+    memory: Bytes,
+) -> Result<(), PartitionProblem> {
+    let pages = |segment: &elf::Segment| segment.pages().end - segment.pages().start;
+    let image = Bytes(program.segments.iter().map(pages).fold(0, u64::saturating_add));
+    let needed = [stack, LWK_RESERVE].iter().fold(image.0, |sum, b| sum.saturating_add(b.0));
+    let needed = Bytes(needed).round_up(LARGE_PAGE);
+    if needed <= memory {
+        return Ok(());
+    }
+    Err(PartitionProblem::TooLittleForProgram { needed, image, stack, memory })
 }

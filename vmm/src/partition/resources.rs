@@ -46,10 +46,10 @@ pub enum KvmState {
     },
 }
 
-impl Resources {
-    /// Looks at what this node file needs to know, for a run: cheap, and large pages are not tried, because the run itself will.
-    pub fn collect(node: &NodeConfig) -> Resources {
-        let kvm = match (open_kvm(), needs_probe(node)) {
+impl KvmState {
+    /// Opens KVM, and probes it if somebody needs that.
+    fn look(needs_probe: bool) -> KvmState {
+        match (open_kvm(), needs_probe) {
             (Err(error), _) => {
                 KvmState::Unusable { reason: error.to_string(), hint: Some(error.hint()) }
             }
@@ -58,7 +58,13 @@ impl Resources {
                 Ok(cpl0) => KvmState::Probed(cpl0),
                 Err(error) => KvmState::Unusable { reason: error.to_string(), hint: None },
             },
-        };
+        }
+    }
+}
+
+impl Resources {
+    /// Looks at what this node file needs to know, for a run: cheap, and large pages are not tried, because the run itself will.
+    pub fn collect(node: &NodeConfig) -> Resources {
         // Where the executable's place is unknown, its own service OS will be said to be missing.
         let executable = env::current_exe().unwrap_or_default();
         let install = executable.parent().unwrap_or(Path::new("")).to_owned();
@@ -68,7 +74,7 @@ impl Resources {
             cores: CoreFacts::collect(),
             available: MemoryFacts::collect().available,
             large_pages: None,
-            kvm,
+            kvm: KvmState::look(needs_probe(node)),
             file_faults: faults.map(|(why, file)| (file, why)).collect(),
             install,
             tap_fault: match &node.service.kind {
@@ -77,6 +83,11 @@ impl Resources {
                 ServiceChoice::Host => None,
             },
         }
+    }
+
+    /// As [`Resources::collect`], with KVM probed whatever the node file asks for.
+    pub fn collect_probed(node: &NodeConfig) -> Resources {
+        Resources { kvm: KvmState::look(true), ..Resources::collect(node) }
     }
 
     /// Also tries what a run would find out by itself.

@@ -1,9 +1,14 @@
 //! The service VM: whether this host can run it, and from what.
 
-use crate::config::{Mistake, NodeConfig, ServiceVmConfig};
+use std::fs::File;
+
+use crate::config::{DEFAULT_BOOT_DEADLINE, Mistake, NodeConfig, ServiceVmConfig};
 use crate::host::probe::Cpl0;
 use crate::host::why_not_protected;
-use crate::partition::{DiskPlan, PartitionProblem, Resources, ServiceVmPlan, files};
+use crate::partition::{
+    DiskPlan, KvmState, LwkPlan, PartitionProblem, Resources, ServiceKind, ServicePlan,
+    ServiceVmPlan, files,
+};
 use crate::units::{Bytes, CoreSet};
 
 /// What speaks against a service VM on this host, but for its files, cores and memory. `cpl0` is `None` where KVM cannot be
@@ -20,6 +25,50 @@ pub(super) fn check(vm: &ServiceVmConfig, host: &Resources, cpl0: Option<&Cpl0>)
         mistakes.push(Mistake::new(net.span.clone(), &problem));
     }
     mistakes
+}
+
+/// The plan of a stock Linux guest with the cores, the memory and the pages of an LWK: what the LWK is compared with. Its kernel is
+/// the service VM's, if the node has one, else Margay's own.
+///
+/// # Errors
+/// [`PartitionProblem`]: this host cannot run one, or Margay's own kernel is not there.
+pub fn peer(
+    lwk: &LwkPlan,
+    service: &ServicePlan,
+    host: &Resources,
+) -> Result<ServiceVmPlan, PartitionProblem> {
+    match &host.kvm {
+        KvmState::Probed(cpl0) if cpl0.suits_protected() => {}
+        KvmState::Probed(cpl0) => {
+            return Err(PartitionProblem::NoServiceVm(why_not_protected(cpl0)));
+        }
+        KvmState::Unusable { reason, hint } => {
+            let (reason, hint) = (reason.clone(), hint.clone());
+            return Err(PartitionProblem::NoKvm { reason, hint });
+        }
+        KvmState::NotAsked => unreachable!("a peer's resources are collected with a probe"),
+    }
+    let own = files::own_service_os(&host.install);
+    let (kernel, initramfs, boot_deadline) = match &service.kind {
+        ServiceKind::Vm(vm) => (vm.kernel.clone(), vm.initramfs.clone(), vm.boot_deadline),
+        ServiceKind::Host => (own.0, vec![own.1], DEFAULT_BOOT_DEADLINE),
+    };
+    if let Err(source) = File::open(&kernel) {
+        let why = source.to_string();
+        return Err(PartitionProblem::NoFile { key: "kernel", path: kernel, why, own: true });
+    }
+    Ok(ServiceVmPlan {
+        cores: lwk.cores.clone(),
+        memory: lwk.memory,
+        pages: lwk.pages,
+        kernel,
+        initramfs,
+        cmdline: String::new(),
+        disk: None,
+        net: None,
+        files: Vec::new(),
+        boot_deadline,
+    })
 }
 
 /// The plan of a service VM on these cores and with this memory.

@@ -36,6 +36,10 @@ const LINKS: [(&str, &str); 4] = [
 /// The one that cannot be.
 pub fn mount_all() -> Result<(), AgentError> {
     for (kind, at, options) in MOUNTS {
+        // Files that the node file puts below /tmp must be seen; the initramfs is as fleeting as what would hide them.
+        if kind == "tmpfs" && has_files(at) {
+            continue;
+        }
         let mounted = fs::create_dir_all(at).and_then(|()| {
             match mount(Some(kind), at, Some(kind), MsFlags::empty(), Some(options)) {
                 // By the kernel itself (CONFIG_DEVTMPFS_MOUNT).
@@ -58,14 +62,18 @@ pub fn mount_all() -> Result<(), AgentError> {
     Ok(())
 }
 
+/// Whether the initramfs has anything in `folder`.
+fn has_files(folder: &str) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+}
+
 /// Makes `root`, where a file system is mounted, the root; what is mounted here moves there.
 ///
 /// # Errors
 /// It has no folders for them, or cannot be the root.
 pub fn change_root(root: &Path) -> io::Result<()> {
-    let move_to = |from: &str, to: &Path| {
-        mount(Some(from), to, None::<&str>, MsFlags::MS_MOVE, None::<&str>).map_err(io::Error::from)
-    };
+    let move_to =
+        |from: &str, to: &Path| mount(Some(from), to, None::<&str>, MsFlags::MS_MOVE, None::<&str>);
     let tops = || MOUNTS.iter().map(|(_, at, _)| *at).filter(|at| at.matches('/').count() == 1);
     // First see that all can be done.
     for at in tops() {
@@ -76,7 +84,11 @@ pub fn change_root(root: &Path) -> io::Result<()> {
         }
     }
     for at in tops() {
-        move_to(at, &root.join(&at[1..]))?;
+        match move_to(at, &root.join(&at[1..])) {
+            // Nothing is mounted there (mount(2)): the new root has its own folder.
+            Err(Errno::EINVAL) => {}
+            moved => moved?,
+        }
     }
     std::env::set_current_dir(root)?;
     move_to(".", Path::new("/"))?;

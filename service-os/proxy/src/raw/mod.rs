@@ -5,8 +5,8 @@ mod signal;
 
 pub use memory::{Shared, copy_in, copy_out, map, protect, unmap};
 pub use signal::{
-    block_all, die_by, exit, hold_back, is_ignored, parent_death_signal, set_disposition,
-    set_parent_death_signal, signal_events, take_held_back,
+    block_all, die_by, exit, hold_back, is_ignored, parent_death_signal, send_to_self,
+    set_disposition, set_parent_death_signal, signal_events, take_held_back,
 };
 
 use std::arch::asm;

@@ -101,6 +101,12 @@ pub fn exit(status: c_int) -> ! {
     unsafe { libc::_exit(status) }
 }
 
+/// Sends `signal` to this process.
+pub fn send_to_self(signal: c_int) {
+    // SAFETY: takes integers; the process is this one.
+    unsafe { libc::kill(libc::getpid(), signal) };
+}
+
 /// Ends the process by `signal`, whose default is to end it, without a core file: the core would be the proxy's.
 /// Where the signal does not end it (the first process of a container is exempt), exits with what a shell would report.
 pub fn die_by(signal: c_int) -> ! {

@@ -71,12 +71,19 @@ impl KernelFile {
         let path = path.to_owned();
         let missing = |source| BootError::KernelMissing { path: path.clone(), source };
         let file = File::open(&path).map_err(missing)?;
-        if file.metadata().map_err(missing)?.is_dir() {
+        let metadata = file.metadata().map_err(missing)?;
+        if metadata.is_dir() {
             return Err(BootError::NotAKernel(path));
         }
         let mut head = Vec::new();
         (&file).take(HEAD as u64).read_to_end(&mut head).map_err(missing)?;
         match Kind::of(&head) {
+            // Such a kernel would start, and end without a word when it unpacks itself.
+            Kind::Kernel(Format::BzImage) if metadata.len() < bzimage_bytes(&head) => {
+                let (whole, has) = (bzimage_bytes(&head), metadata.len());
+                let why = format!("it is to have {whole} bytes and has {has}");
+                Err(BootError::Damaged { path, why })
+            }
             Kind::Kernel(format) => Ok(KernelFile { path, file, format }),
             Kind::Other(architecture) => Err(BootError::WrongArchitecture { path, architecture }),
             Kind::Nothing => Err(BootError::NotAKernel(path)),
@@ -94,6 +101,19 @@ impl KernelFile {
         };
         loaded.map_err(|error| BootError::Damaged { path: self.path, why: error.to_string() })
     }
+}
+
+/// How long a bzImage that begins with `head` says it is, at least (Linux `Documentation/arch/x86/boot.rst`: `setup_sects`,
+/// `syssize`).
+fn bzimage_bytes(head: &[u8]) -> u64 {
+    const SECTOR: u64 = 512;
+    const PARAGRAPH: u64 = 16;
+    /// What 0 in `setup_sects` means.
+    const OLD_SETUP: u8 = 4;
+    let (Some(&sectors), Some(size)) = (head.get(0x1f1), head.get(0x1f4..0x1f8)) else { return 0 };
+    let sectors = if sectors == 0 { OLD_SETUP } else { sectors };
+    let size = size.try_into().map_or(0, u32::from_le_bytes);
+    (u64::from(sectors) + 1) * SECTOR + u64::from(size) * PARAGRAPH
 }
 
 /// What a file is, by its first bytes.

@@ -54,6 +54,7 @@ fn bzimage() -> Vec<u8> {
     image[..1024].fill(0);
     let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
     put(0x1f1, &[1]);
+    put(0x1f4, &(4096_u32 / 16).to_le_bytes());
     put(0x1fe, &[0x55, 0xaa]);
     put(0x202, b"HdrS");
     put(0x206, &0x20f_u16.to_le_bytes());
@@ -140,6 +141,9 @@ fn what_is_no_kernel_is_refused() {
     assert!(arm.to_string().contains("is a kernel for aarch64"), "{arm}");
     let cut = boot(&guest.file("cut", &elf(62)[..100]));
     assert!(matches!(cut, BootError::Damaged { .. }), "{cut}");
+    let image = bzimage();
+    let cut = boot(&guest.file("short", &image[..image.len() - 1]));
+    assert!(cut.to_string().contains("to have 5120 bytes and has 5119"), "{cut}");
 }
 
 #[test]

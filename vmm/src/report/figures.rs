@@ -10,40 +10,9 @@ use margay_abi::status::StatusPage;
 use serde::Serialize;
 
 use crate::lwk::vcpu::Outcome;
-use crate::memory::{Backing, GuestMemory};
+use crate::lwk::{Finished, Milestones};
+use crate::memory::Backing;
 use crate::text;
-
-/// TSC values of the steps on this side.
-#[derive(Clone, Copy, Debug)]
-pub struct Milestones {
-    start: u64,
-    memory: u64,
-    vm: u64,
-    proxy: u64,
-}
-
-impl Milestones {
-    /// Starts the clock.
-    pub fn start() -> Self {
-        let start = super::now();
-        Milestones { start, memory: start, vm: start, proxy: start }
-    }
-
-    /// Guest memory is there.
-    pub fn memory_ready(&mut self) {
-        self.memory = super::now();
-    }
-
-    /// The VM is there.
-    pub fn vm_ready(&mut self) {
-        self.vm = super::now();
-    }
-
-    /// The proxy has been started.
-    pub fn proxy_ready(&mut self) {
-        self.proxy = super::now();
-    }
-}
 
 /// Nanoseconds from the request to the program's first instruction, in steps.
 #[derive(Clone, Debug, Serialize)]
@@ -103,6 +72,8 @@ pub struct Call {
 /// Everything.
 #[derive(Clone, Debug, Serialize)]
 pub struct Figures {
+    /// The LWK's name.
+    pub lwk: String,
     /// Boot time.
     pub boot: Boot,
     /// Memory.
@@ -121,16 +92,13 @@ pub struct Figures {
 
 impl Figures {
     /// Reads the figures of an LWK that has ended.
-    pub fn collect(
-        memory: &GuestMemory,
-        outcome: &Outcome,
-        milestones: &Milestones,
-        tsc_hz: u64,
-    ) -> Figures {
-        let status = memory.shared::<StatusPage>(layout::STATUS_PAGE);
-        let ns = |cycles: u64| (u128::from(cycles) * 1_000_000_000 / u128::from(tsc_hz)) as u64;
+    pub fn collect(lwk: &str, finished: &Finished) -> Figures {
+        let (memory, outcome, status) = (&finished.memory, &finished.outcome, finished.status());
+        let hz = u128::from(finished.tsc_hz);
+        let ns = |cycles: u64| (u128::from(cycles) * 1_000_000_000 / hz) as u64;
         Figures {
-            boot: boot(status, outcome, milestones, ns),
+            lwk: lwk.to_owned(),
+            boot: boot(status, outcome, &finished.milestones, ns),
             memory: Memory {
                 partition: memory.bytes(),
                 kept_by_lwk: status.kept_bytes.load(Relaxed),
@@ -160,13 +128,13 @@ fn boot(status: &StatusPage, outcome: &Outcome, at: &Milestones, ns: impl Fn(u64
     Boot {
         memory_ns: step(at.start, at.memory),
         vm_ns: step(at.memory, at.vm),
-        proxy_ns: step(at.vm, at.proxy),
-        entry_ns: step(at.proxy, outcome.tsc_entered),
+        proxy_ns: step(at.request, at.launch),
+        entry_ns: step(at.launch, outcome.tsc_entered),
         lwk_entry_ns: step(outcome.tsc_entered, kernel),
         lwk_init_ns: step(kernel, load),
         load_ns: step(load, user),
-        kvm_create_to_user_ns: step(at.memory, user),
-        total_ns: step(at.start, user),
+        kvm_create_to_user_ns: step(at.memory, at.vm) + step(at.request, user),
+        total_ns: step(at.start, at.vm) + step(at.request, user),
     }
 }
 

@@ -1,17 +1,19 @@
 //! Reports of abnormal ends: what a user, or we, need to find out why.
 
 use std::fmt::Write;
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::ExitStatus;
 use std::sync::atomic::Ordering::Relaxed;
 
-use margay_abi::status::{GENERAL_NAMES, LAST_CALLS, LOG_BYTES, LastCall, StatusPage};
+use margay_abi::status::{Fault, GENERAL_NAMES, LAST_CALLS, LOG_BYTES, LastCall, StatusPage};
 use margay_abi::{Errno, calls, layout};
 use vm_memory::{Bytes, GuestAddress};
 
+use margay_protocol::agent::Ending;
+
 use super::symbols::Symbols;
-use crate::lwk::vcpu::{End, Outcome};
+use crate::lwk::Finished;
+use crate::lwk::remote::Snapshot;
+use crate::lwk::vcpu::End;
 use crate::memory::GuestMemory;
 
 /// The most frames of a backtrace.
@@ -19,7 +21,7 @@ const FRAMES: usize = 32;
 const PAGE_FAULT: u64 = 14;
 
 /// Name of a signal.
-fn signal_name(signal: u32) -> &'static str {
+pub fn signal_name(signal: u32) -> &'static str {
     match signal {
         1 => "SIGHUP",
         2 => "SIGINT",
@@ -42,20 +44,26 @@ fn signal_name(signal: u32) -> &'static str {
 }
 
 /// A line about a program that a signal ended without a fault. Nothing for the signals that users send on purpose.
-pub fn signal(status: ExitStatus, pid: u32, end: &End) -> Option<String> {
-    let signal = status.signal()?;
+pub fn signal(ending: Ending, pid: u32, end: &End) -> Option<String> {
+    let Ending::Signaled(signal) = ending else { return None };
     let name = signal_name(signal as u32);
     match signal {
         libc::SIGKILL if *end != End::Shutdown => Some(format!(
-            "margay: the program was killed: its proxy, process {pid}, was ended by signal 9 (SIGKILL)"
+            "margay: the program was killed: its proxy, process {pid}, was ended by signal 9 (SIGKILL)\n"
         )),
         libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGPIPE => None,
-        _ => Some(format!("margay: the program ended by signal {signal} ({name})")),
+        _ => Some(format!("margay: the program ended by signal {signal} ({name})\n")),
     }
 }
 
-/// A report of a program's fault.
-pub fn program(status: &StatusPage, path: &Path) -> String {
+/// A report of a program's fault, if it has one.
+pub fn fault(memory: &GuestMemory, path: &Path) -> Option<String> {
+    let status = memory.shared::<StatusPage>(layout::STATUS_PAGE);
+    let faulted = Fault::from_u32(status.fault.load(Relaxed)) == Fault::Program;
+    faulted.then(|| program(status, path))
+}
+
+fn program(status: &StatusPage, path: &Path) -> String {
     let registers = &status.registers;
     let signal = status.signal.load(Relaxed);
     let rip = registers.rip.load(Relaxed);
@@ -96,15 +104,20 @@ fn cause(vector: u64, error: u64, address: u64) -> String {
 }
 
 /// A report of the LWK's own end, of KVM's, or of where a stopped LWK was.
-pub fn kernel(outcome: &Outcome, memory: &GuestMemory, image: &Path) -> String {
-    let status = memory.shared::<StatusPage>(layout::STATUS_PAGE);
-    let symbols = Symbols::read(image);
-    let mut text = match &outcome.end {
+pub fn kernel(finished: &Finished) -> String {
+    let heading = match &finished.outcome.end {
         End::Crash(what) => format!("margay: the LWK failed: {what}\n"),
-        End::Panic => format!("margay: the LWK panicked: {}\n", message(status)),
+        End::Panic => format!("margay: the LWK panicked: {}\n", message(finished.status())),
         End::Stopped | End::Shutdown => "margay: the LWK when it was stopped:\n".to_owned(),
     };
-    if let (Some(regs), Some(system)) = (&outcome.registers, &outcome.system) {
+    heading + &place(finished.outcome.place.as_ref(), &finished.memory, &finished.image)
+}
+
+/// A report of where an LWK is: registers, backtrace, last calls.
+pub fn place(place: Option<&Snapshot>, memory: &GuestMemory, image: &Path) -> String {
+    let symbols = Symbols::read(image);
+    let mut text = String::new();
+    if let Some(Snapshot { registers: regs, system }) = place {
         let general = [
             regs.rax, regs.rbx, regs.rcx, regs.rdx, regs.rsi, regs.rdi, regs.rbp, regs.r8, regs.r9,
             regs.r10, regs.r11, regs.r12, regs.r13, regs.r14, regs.r15,
@@ -128,7 +141,7 @@ pub fn kernel(outcome: &Outcome, memory: &GuestMemory, image: &Path) -> String {
             let _ = writeln!(text, "    {address:#018x}  {name}");
         }
     }
-    write_last_calls(&mut text, status);
+    write_last_calls(&mut text, memory.shared::<StatusPage>(layout::STATUS_PAGE));
     text
 }
 
