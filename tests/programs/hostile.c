@@ -2,6 +2,7 @@
    so it can do all that a mad LWK could; in protected mode each attempt must end as a fault of the program. */
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -11,6 +12,8 @@
 #define CHANNEL (DIRECT_MAP + 0x102000)
 #define MAP_LOG (DIRECT_MAP + 0x142000)
 #define IMAGE (DIRECT_MAP + 0x200000)
+/* The stub of the wake-up interrupt: behind two times 32 stubs of 16 bytes (lwk-guest/src/arch/trap.rs). */
+#define WAKE_STUB (IMAGE + 1024)
 #define PORTS 0x4d00
 
 static void out(uint16_t port, uint32_t value)
@@ -42,7 +45,12 @@ int main(int argc, char **argv)
         memset((void *)IMAGE, 0xcc, 0x80000);
     else if (!strcmp(how, "kernel-data"))
         memset((void *)(IMAGE + 0x1000), 0, 0xf000);
-    else if (!strcmp(how, "ring-index")) {
+    else if (!strcmp(how, "deaf")) {
+        /* The core takes its next interrupt with a bare `iretq` (48 cf), and no other since that one never ends. */
+        *(volatile uint16_t *)WAKE_STUB = 0xcf48;
+        for (;;)
+            __asm__ volatile("pause");
+    } else if (!strcmp(how, "ring-index")) {
         channel[1] += 7;
         show_proxy();
     } else if (!strcmp(how, "ring-head"))
@@ -52,12 +60,15 @@ int main(int argc, char **argv)
     else if (!strcmp(how, "descriptor-length"))
         *(volatile uint32_t *)(CHANNEL + 168) = 1u << 30;
     else if (!strcmp(how, "map-log")) {
-        /* Every record says: show memory far outside of the guest at the proxy's own addresses. */
+        /* Every record says: show memory far outside of the guest, or that which the arguments name, at the proxy's own addresses. */
+        uint64_t address = argc > 3 ? strtoull(argv[2], NULL, 0) : 0xfffffffff000;
+        uint64_t bytes = argc > 3 ? strtoull(argv[3], NULL, 0) : 0x1000;
+
         for (int i = 0; i < 1024; i++) {
             volatile uint64_t *record = (volatile uint64_t *)(MAP_LOG + 64 + 32 * i);
             record[0] = 0x7f0000000000;
-            record[1] = 0x1000;
-            record[2] = 0xfffffffff000;
+            record[1] = bytes;
+            record[2] = address;
             record[3] = 3ull << 32 | 1;
         }
         ((volatile uint32_t *)CHANNEL)[3] += 1;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::{Place, place};
+
 /// Names the modes to test, like `fused/queue,fused/hypercall`; `./x test` sets it to what the machine is able to do.
 const VARIABLE: &str = "MARGAY_TEST_MODES";
 
@@ -30,6 +32,19 @@ impl Mode {
     /// The first mode to test: for what does not depend on the mode.
     pub fn first() -> Mode {
         Mode::all().swap_remove(0)
+    }
+
+    /// All modes natively; the first in the virtual node, where a boot takes a second. For what hardly depends on the mode.
+    pub fn all_natively() -> Vec<Mode> {
+        match place() {
+            Place::Native => Mode::all(),
+            Place::VirtualNode => vec![Mode::first()],
+        }
+    }
+
+    /// The first mode of those where the program shares the LWK's privilege, and can play a mad LWK.
+    pub fn fused() -> Option<Mode> {
+        Mode::all().into_iter().find(|mode| mode.isolation == "fused")
     }
 
     fn parse(text: &str) -> Option<Mode> {

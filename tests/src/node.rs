@@ -26,6 +26,18 @@ impl NodeFile {
         ))
     }
 
+    /// The text for LWKs in the given mode, by their names; further lines for each. They may share a core.
+    pub fn text(mode: &Mode, lwks: &[(&str, &str)]) -> String {
+        let Mode { isolation, delegation } = mode;
+        let lwk = |(name, more): &(&str, &str)| {
+            format!(
+                "\n[[lwk]]\nname = \"{name}\"\nmemory = \"64M\"\nisolation = \"{isolation}\"\n\
+                 delegation = \"{delegation}\"\n{more}\n"
+            )
+        };
+        "[node]\noversubscribe = true\n".to_owned() + &lwks.iter().map(lwk).collect::<String>()
+    }
+
     /// Any text, right or wrong.
     ///
     /// # Panics

@@ -25,6 +25,14 @@ impl Place {
         }
     }
 
+    /// How often to do what takes a boot of an LWK: `natively`, or less often where a boot takes a second.
+    pub fn times(self, natively: u32) -> u32 {
+        match self {
+            Place::Native => natively,
+            Place::VirtualNode => (natively / 5).max(2),
+        }
+    }
+
     /// Size of the file that is checksummed.
     pub fn big_file_bytes(self) -> u64 {
         match self {

@@ -9,15 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Outcome, Signal, place, process, sys};
-
-/// How long processes may take to disappear after their parent's end.
-const AFTERMATH: Duration = Duration::from_secs(10);
-/// How often to look whether something has happened.
-const LOOK: Duration = Duration::from_millis(2);
-
-/// One command at a time: "is anything left running" has an answer only then.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+use crate::{
+    Outcome, Signal, place, process, sys,
+    turn::{AFTERMATH, LOOK, Turn},
+};
 
 /// A command that was started. Killed when dropped unfinished.
 pub struct Running {
@@ -27,7 +22,8 @@ pub struct Running {
     stdin: Option<ChildStdin>,
     stdout: Arc<Stream>,
     stderr: Arc<Stream>,
-    _turn: MutexGuard<'static, ()>,
+    /// `None`: somebody else's, who starts other commands besides.
+    turn: Option<Turn>,
 }
 
 impl Running {
@@ -36,9 +32,21 @@ impl Running {
     /// # Panics
     /// If it cannot be started.
     pub fn start(command: &mut Command) -> Running {
+        let turn = Turn::take();
+        Running::spawn(command, Some(turn))
+    }
+
+    /// Starts one of several commands, in a process group of its own. [`Running::finish`] then does not look what is left: that is
+    /// for whoever has the turn.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub(crate) fn start_beside(command: &mut Command, _turn: &Turn) -> Running {
+        Running::spawn(command, None)
+    }
+
+    fn spawn(command: &mut Command, turn: Option<Turn>) -> Running {
         use std::os::unix::process::CommandExt;
-        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        sys::adopt_orphans();
         let name = format!("{command:?}");
         let mut child = match command.process_group(0).spawn() {
             Ok(child) => child,
@@ -51,7 +59,7 @@ impl Running {
             child,
             name,
             deadline: Instant::now() + place().time_limit(),
-            _turn: turn,
+            turn,
         }
     }
 
@@ -60,16 +68,24 @@ impl Running {
     /// # Panics
     /// If that does not happen in time.
     pub fn wait_for(&self, text: &str) {
-        let found = self.stdout.wait_until(self.deadline, |stream| {
-            stream.closed || stream.bytes.windows(text.len()).any(|part| part == text.as_bytes())
-        });
+        self.wait_in(&self.stdout, text);
+    }
+
+    /// Waits until stderr contains `text`.
+    ///
+    /// # Panics
+    /// If that does not happen in time.
+    pub fn wait_for_error(&self, text: &str) {
+        self.wait_in(&self.stderr, text);
+    }
+
+    fn wait_in(&self, stream: &Stream, text: &str) {
+        let contains = |bytes: &[u8]| bytes.windows(text.len()).any(|part| part == text.as_bytes());
+        stream.wait_until(self.deadline, |state| state.closed || contains(&state.bytes));
+        let found = contains(&stream.bytes());
         let so_far = String::from_utf8_lossy(&self.stdout.bytes()).into_owned();
         let errors = String::from_utf8_lossy(&self.stderr.bytes()).into_owned();
-        assert!(
-            found && so_far.contains(text),
-            "{}: no {text:?} on stdout, but {so_far:?}; stderr {errors:?}",
-            self.name
-        );
+        assert!(found, "{}: no {text:?}; stdout {so_far:?}, stderr {errors:?}", self.name);
     }
 
     /// Writes on its stdin, from another thread if there is much.
@@ -118,26 +134,18 @@ impl Running {
         sys::send(signal, sys::Target::Group(self.child.id()));
     }
 
-    /// Waits for its end, and that nothing is left of it.
+    /// Waits for its end, and that nothing is left of it (unless it is one of several commands).
     ///
     /// # Panics
     /// If it takes too long, or leaves a process behind.
     pub fn finish(mut self) -> Outcome {
         let status = self.wait();
-        let gone = Instant::now() + AFTERMATH;
-        let left = loop {
-            if !sys::has_children() {
-                break Vec::new();
-            }
-            if Instant::now() > gone {
-                break process::tree(std::process::id());
-            }
-            thread::sleep(LOOK);
-        };
+        let left = self.turn.as_ref().map_or(Vec::new(), Turn::left_behind);
         if !left.is_empty() {
             self.signal_group(Signal::Kill);
             panic!("{} left processes behind: {left:?}", self.name);
         }
+        let gone = Instant::now() + AFTERMATH;
         let closed = |stream: &Stream| stream.wait_until(gone, |state| state.closed);
         assert!(closed(&self.stdout) && closed(&self.stderr), "{}: a pipe stays open", self.name);
         Outcome {

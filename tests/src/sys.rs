@@ -8,8 +8,14 @@ use std::{ffi::CStr, io, os::unix::process::CommandExt, process::Command, ptr};
 pub enum Signal {
     /// What Ctrl-C sends.
     Interrupt = libc::SIGINT,
+    /// The terminal is gone.
+    Hangup = libc::SIGHUP,
+    /// What Ctrl-\ sends.
+    Quit = libc::SIGQUIT,
     /// Cannot be caught.
     Kill = libc::SIGKILL,
+    /// Stands still until it is told to go on.
+    Stop = libc::SIGSTOP,
     /// A polite request to end.
     Terminate = libc::SIGTERM,
 }

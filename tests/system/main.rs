@@ -7,6 +7,8 @@ mod crashes;
 mod ends;
 mod hostile;
 mod no_kvm;
+mod nodes;
 mod programs;
+mod service_vm;
 mod streams;
 mod waiting;
