@@ -1,10 +1,14 @@
 //! `./x demo`: the main job once, then the same compute benchmarks in the LWK and as a host process, side by side.
+//!
+//! `./x demo --node`: a node's life with a service VM and two LWKs, in the virtual node, which can boot a service VM wherever it runs
+//! itself. What is shown is `ci/node/demo`, which also checks it; `./x test` runs it too.
 
 use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -13,6 +17,8 @@ use crate::{
     command::{line, output, run as run_command},
     dist,
     error::Error,
+    node::{BootMessages, Job},
+    paths,
 };
 
 /// Benchmarks of `margay-bench`, sized to a second or so each.
@@ -27,10 +33,55 @@ const ROUNDS: usize = 3;
 /// Enough for the random-access table of 1 GiB.
 const NODE: &str = "[[lwk]]\nname = \"demo\"\nmemory = \"1536M\"\n";
 
-/// Builds, says hello, compares.
-pub fn run() -> Result<ExitCode, Error> {
+/// Commands, and what they show.
+const NEXT: [(&str, &str); 4] = [
+    (
+        "./x demo --node",
+        "a Linux of its own that serves two LWKs, in a (virtual) machine with real KVM",
+    ),
+    ("dist/margay host", "what this machine can do, and how to get more"),
+    ("dist/margay run --stats images/nodes/hello.toml", "where boot time and calls go"),
+    ("./x node -- margay host", "any command on that virtual machine"),
+];
+/// A minute or two on an idle machine.
+const NODE_TIME_LIMIT: Duration = Duration::from_secs(600);
+
+/// What `./x demo` takes.
+#[derive(clap::Args)]
+pub struct DemoArgs {
+    /// Shows a node's life in the virtual node instead: a service VM, two LWKs, restarts, a panic
+    #[arg(long)]
+    node: bool,
+}
+
+/// Builds and shows.
+pub fn run(args: &DemoArgs) -> Result<ExitCode, Error> {
     eprintln!("building (the first time takes a minute or two)");
     let dist = dist::build()?.dir;
+    if args.node {
+        eprintln!(
+            "booting the virtual node, a machine that QEMU emulates: right in everything but speed"
+        );
+        return in_node().map(ExitCode::from);
+    }
+    compare(&dist)
+}
+
+/// Runs the demo of a node's life in the virtual node, with `dist/` as it is. Returns its exit status.
+pub fn in_node() -> Result<u8, Error> {
+    let job = Job {
+        cpus: 4,
+        memory: "4G".to_owned(),
+        files: vec![(paths::root().join("ci/node/demo"), "demo".to_owned())],
+        time_limit: NODE_TIME_LIMIT,
+        boot_messages: BootMessages::Keep,
+        command: ["sh", "/demo"].map(Into::into).into(),
+    };
+    job.run()
+}
+
+/// Says hello, then compares an LWK with the host.
+fn compare(dist: &Path) -> Result<ExitCode, Error> {
     let margay = dist.join("margay");
     let hello = dist.join("nodes/hello.toml");
     println!("$ margay run images/nodes/hello.toml");
@@ -53,13 +104,9 @@ pub fn run() -> Result<ExitCode, Error> {
         }
     }
     println!("\nWhat to try next:");
-    println!(
-        "  dist/margay host                                what this machine can do, and how to get more"
-    );
-    println!("  dist/margay run --stats images/nodes/hello.toml  where boot time and calls go");
-    println!(
-        "  ./x node -- margay host                         the same on a (virtual) machine with real KVM"
-    );
+    for (command, what) in NEXT {
+        println!("  {command:<48} {what}");
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -30,8 +30,8 @@ enum Task {
     Node(node::NodeArgs),
     /// Runs all checks and tests: style, unit tests, whole-system tests here and in the virtual node.
     Test(test::TestArgs),
-    /// Builds, runs a first program in the LWK and compares speeds with the host.
-    Demo,
+    /// Builds, runs a first program in the LWK and compares speeds with the host; or shows a node's life in the virtual node.
+    Demo(demo::DemoArgs),
     /// Downloads the kernel of the virtual node and of service VMs, packs the latter's initramfs, builds the test programs.
     Images,
     /// Removes everything that was built or downloaded.
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         }),
         Task::Node(args) => node::run_for_user(&args),
         Task::Test(args) => test::run(&args),
-        Task::Demo => demo::run(),
+        Task::Demo(args) => demo::run(&args),
         Task::Images => images(),
         Task::Clean => clean(),
     };

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::{
     command::{cargo, line, output, run as run_command},
+    demo,
     dist::{self, MUSL, bare},
     error::{self, Error},
     node::{BootMessages, Job},
@@ -53,11 +54,20 @@ enum Stage {
     Native,
     /// Whole-system tests in the virtual node
     Node,
+    /// What `./x demo --node` shows
+    Demo,
 }
 
 impl Stage {
-    const ALL: [Stage; 6] =
-        [Stage::Format, Stage::Lint, Stage::Doc, Stage::Unit, Stage::Native, Stage::Node];
+    const ALL: [Stage; 7] = [
+        Stage::Format,
+        Stage::Lint,
+        Stage::Doc,
+        Stage::Unit,
+        Stage::Native,
+        Stage::Node,
+        Stage::Demo,
+    ];
 
     const fn title(self) -> &'static str {
         match self {
@@ -67,6 +77,7 @@ impl Stage {
             Stage::Unit => "unit tests",
             Stage::Native => "whole-system tests on this machine",
             Stage::Node => "whole-system tests in the virtual node",
+            Stage::Demo => "demo in the virtual node",
         }
     }
 }
@@ -106,6 +117,10 @@ fn run_stage(stage: Stage, only: &str) -> Result<(), Error> {
         Stage::Unit => run_command(cargo("test --no-fail-fast").args(words(HOST_CRATES))),
         Stage::Native => native(&System::build()?, only),
         Stage::Node => in_node(&System::build()?, only),
+        Stage::Demo => {
+            dist::build()?;
+            in_node_result(demo::in_node()?)
+        }
     }
 }
 
@@ -143,7 +158,8 @@ impl System {
 const ONE_AT_A_TIME: &str = "--test-threads=1";
 
 fn native(system: &System, only: &str) -> Result<(), Error> {
-    let modes = native_modes(&system.dist)?;
+    let facts = host_facts(&system.dist)?;
+    let modes = native_modes(&facts);
     if modes.is_empty() {
         println!("   this machine's KVM cannot run an LWK (see `margay host`);");
         println!("   the virtual node runs these tests instead");
@@ -151,21 +167,40 @@ fn native(system: &System, only: &str) -> Result<(), Error> {
     }
     println!("   modes: {modes}");
     let mut tests = Command::new(&system.tests);
+    if facts["verdict"]["service_vm"]["available"] != true || cores() < SERVICE_VM_CORES {
+        println!(
+            "   without `service_vm`: this machine cannot boot a service VM and have two LWKs beside it;"
+        );
+        println!("   the virtual node runs these tests instead");
+        tests.args(["--skip", SERVICE_VM]);
+    }
     tests.args([ONE_AT_A_TIME, only]).env("MARGAY_DIST", &system.dist);
     tests.env("MARGAY_TEST_PROGRAMS", &system.programs).env("MARGAY_TEST_MODES", modes);
     run_command(&mut tests)
 }
 
-/// The modes that `margay host` offers, for `MARGAY_TEST_MODES`.
-fn native_modes(dist: &Path) -> Result<String, Error> {
+/// Name of the tests of service VMs.
+const SERVICE_VM: &str = "service_vm::";
+/// Cores that they need.
+const SERVICE_VM_CORES: usize = 4;
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// What `margay host` knows of this machine.
+fn host_facts(dist: &Path) -> Result<Value, Error> {
     let mut host = Command::new(dist.join("margay"));
     let text = output(host.args(["host", "--json"]))?;
-    let facts: Value = serde_json::from_str(&text)
-        .map_err(|_| Error::Output { command: line(&host), output: text.clone() })?;
+    serde_json::from_str(&text).map_err(|_| Error::Output { command: line(&host), output: text })
+}
+
+/// The modes that this machine offers, for `MARGAY_TEST_MODES`.
+fn native_modes(facts: &Value) -> String {
     let offered = |mode: &&str| facts["verdict"][mode]["available"] == true;
     let isolations = ["fused", "protected"].into_iter().filter(offered);
     let modes = isolations.flat_map(|mode| [format!("{mode}/queue"), format!("{mode}/hypercall")]);
-    Ok(modes.collect::<Vec<_>>().join(","))
+    modes.collect::<Vec<_>>().join(",")
 }
 
 fn in_node(system: &System, only: &str) -> Result<(), Error> {
@@ -190,7 +225,11 @@ fn in_node(system: &System, only: &str) -> Result<(), Error> {
         command: command.map(OsString::from).collect(),
     };
     println!("   modes: {NODE_MODES}");
-    match job.run()? {
+    in_node_result(job.run()?)
+}
+
+fn in_node_result(status: u8) -> Result<(), Error> {
+    match status {
         0 => Ok(()),
         status => Err(Error::InNode(status)),
     }
