@@ -47,11 +47,6 @@ impl Parts {
         }
         Ok(parts)
     }
-
-    /// Opens the LWK's image.
-    pub fn open_lwk(&self) -> Result<File, PartsError> {
-        open(&self.lwk)
-    }
 }
 
 fn open(path: &Path) -> Result<File, PartsError> {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Bytes that are kept.
@@ -67,7 +67,20 @@ impl Console {
     }
 }
 
-/// The serial port's end.
+/// What the guest writes to: the serial port's end, and the virtio console's.
+#[derive(Clone, Debug)]
+pub struct ConsoleWriter(pub Arc<Console>);
+
+impl io::Write for ConsoleWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&*self.0).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl io::Write for &Console {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut log = self.lock();

@@ -31,7 +31,7 @@ pub mod virtio;
 mod vm;
 
 pub use boot::BootError;
-pub use console::{Console, Output};
+pub use console::{Console, ConsoleWriter, Output};
 pub use end::LinuxEnd;
 pub use error::LinuxError;
 pub use layout::LayoutError;

@@ -1,12 +1,12 @@
 //! COM1, the guest's console: a 16550A whose output goes to the [`Console`].
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use vm_superio::{Serial, Trigger};
 use vmm_sys_util::eventfd::EventFd;
 
-use super::console::Console;
+use super::console::{Console, ConsoleWriter};
 
 /// First I/O port.
 pub const PORT: u16 = 0x3f8;
@@ -16,12 +16,12 @@ pub const PORTS: u16 = 8;
 pub const GSI: u32 = 4;
 
 /// The serial port. Nobody types into it: a guest's console is for reading what went wrong.
-pub(super) struct SerialPort(Mutex<Serial<Interrupt, vm_superio::serial::NoEvents, Output>>);
+pub(super) struct SerialPort(Mutex<Serial<Interrupt, vm_superio::serial::NoEvents, ConsoleWriter>>);
 
 impl SerialPort {
     /// A port that writes to `console` and interrupts by `interrupt`, which KVM turns into [`GSI`].
     pub(super) fn new(console: Arc<Console>, interrupt: EventFd) -> SerialPort {
-        SerialPort(Mutex::new(Serial::new(Interrupt(interrupt), Output(console))))
+        SerialPort(Mutex::new(Serial::new(Interrupt(interrupt), ConsoleWriter(console))))
     }
 
     /// Reads register `offset`, less than [`PORTS`].
@@ -43,18 +43,6 @@ impl Trigger for Interrupt {
 
     fn trigger(&self) -> io::Result<()> {
         self.0.write(1)
-    }
-}
-
-struct Output(Arc<Console>);
-
-impl Write for Output {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        (&*self.0).write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

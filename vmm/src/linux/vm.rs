@@ -48,6 +48,8 @@ pub struct LinuxConfig {
     pub extra_files: Vec<u8>,
     /// More of the command line, behind what the VMM says itself.
     pub cmdline: String,
+    /// What its serial port writes to.
+    pub console: Arc<Console>,
     /// Its virtio devices, in the order of their PCI slots.
     pub devices: Vec<Box<dyn VirtioDevice>>,
     /// Memory of LWKs that it shares, each a soft-reserved region and in the end a `/dev/dax`.
@@ -85,7 +87,7 @@ impl LinuxVm {
         let entry = boot.load(&memory.all, &layout, command_line.trim_end(), rsdp)?;
 
         let ending = Arc::new(Ending::new().map_err(LinuxError::system("make an eventfd"))?);
-        let console = Arc::new(Console::default());
+        let console = config.console;
         let machine = Machine::new(kvm, &memory, config.devices, (&ending, &console))?;
         let vcpus = machine.make_vcpus(&supported, count)?;
         registers::set_entry(&vcpus[0], entry, &memory.all)?;

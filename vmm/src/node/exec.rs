@@ -14,7 +14,7 @@ use super::relayed::{self, RelayError};
 use super::remote_proxy::{Bells, RemoteProxy};
 use super::slot::Slot;
 use super::stand_in::{Attached, StandIn};
-use super::{LAUNCH_LIMIT, Node};
+use super::{MESSAGE_LIMIT, Node};
 use crate::control::connection;
 use crate::control::message::{Exec, ExecPlace, Grant, Launched, Reply};
 use crate::lwk::{Lwk, Statistics};
@@ -190,9 +190,8 @@ fn grant(
     frame::write(stream, &Reply::Granted(Box::new(grant)))?;
     let descriptors = [lwk.memory().file().as_raw_fd(), kick.as_raw_fd(), wake.as_raw_fd()];
     connection::send_descriptors(stream, &descriptors)?;
-    stream.set_read_timeout(Some(LAUNCH_LIMIT))?;
     let launched: Launched = frame::read(stream)?;
-    stream.set_read_timeout(None)?;
+    stream.set_read_timeout(Some(MESSAGE_LIMIT))?;
     // What the command says of itself is for its program only, but the process is what Linux says it is.
     let launch = launched.map_err(|_| Refusal::Gone)?;
     Ok(Launch { pid: peer.pid as u32, ..launch })

@@ -261,5 +261,8 @@ fn lwk_status(slot: &Slot) -> LwkStatus {
     }
 }
 
-/// How long a command may take to say that it has become a proxy.
+/// How long the rest of a message may take when its beginning is there. Who sends half of one loses his connection, and
+/// keeps nobody else waiting.
+pub const MESSAGE_LIMIT: Duration = Duration::from_secs(1);
+/// How long a command may take to make its request, and to say that it has become a proxy.
 pub const LAUNCH_LIMIT: Duration = Duration::from_secs(10);

@@ -8,9 +8,9 @@ use std::time::Duration;
 use margay_protocol::agent::{Ending, Event, Hello, Order, Place, Start, Stream};
 use margay_protocol::{Launch, Text, frame};
 
-use super::LAUNCH_LIMIT;
 use super::remote_proxy::RemoteProxy;
 use super::stand_in::StandIn;
+use super::{LAUNCH_LIMIT, MESSAGE_LIMIT};
 use crate::control::connection;
 use crate::control::message::{Exec, Reply};
 use crate::service::{ServiceError, ServiceVm};
@@ -110,7 +110,8 @@ pub fn start(
         Ok(other) => return Err(RelayError::Agent(format!("it says {other:?}"))),
         Err(error) => return Err(RelayError::Agent(error.to_string())),
     };
-    session.set_read_timeout(None).map_err(agent)?;
+    session.set_read_timeout(Some(MESSAGE_LIMIT)).map_err(agent)?;
+    command.set_read_timeout(Some(MESSAGE_LIMIT))?;
     frame::write(command, &Reply::Relayed { terminal: exec.window.is_some() })?;
     let descriptors: Vec<_> = ends.iter().map(AsRawFd::as_raw_fd).collect();
     connection::send_descriptors(command, &descriptors)?;

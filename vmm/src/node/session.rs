@@ -4,10 +4,10 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use margay_protocol::frame;
+use margay_protocol::frame::{self, FrameError};
 
 use super::refusal::{self, Refusal};
-use super::{Node, exec};
+use super::{LAUNCH_LIMIT, Node, exec};
 use crate::control::message::{Reply, Request};
 use crate::lwk::log::Log;
 
@@ -18,7 +18,12 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Serves one connection.
 pub fn serve(node: &Arc<Node>, stream: UnixStream) {
-    let Ok(request) = frame::read::<Request>(&stream) else { return };
+    let request = stream
+        .set_read_timeout(Some(LAUNCH_LIMIT))
+        .map_err(FrameError::Io)
+        .and_then(|()| frame::read::<Request>(&stream));
+    // One that asks nothing gets no answer.
+    let Ok(request) = request else { return };
     let served = match request {
         Request::Exec(exec) => exec::serve(node, &stream, &exec),
         Request::Log { of, follow } => send_log(node, &stream, &of, follow),

@@ -10,7 +10,7 @@ use margay_protocol::frame;
 
 use crate::linux::VcpuLocation;
 use crate::linux::virtio::VsockHost;
-use crate::node::poll;
+use crate::node::{MESSAGE_LIMIT, poll};
 
 /// Makes a connection and says what it is for.
 pub(super) fn connect(host: &VsockHost, hello: &Hello) -> io::Result<UnixStream> {
@@ -25,7 +25,7 @@ pub(super) fn try_ping(host: &VsockHost, patience: Duration) -> Option<UnixStrea
     frame::write(&stream, &Control::Ping(0)).ok()?;
     stream.set_read_timeout(Some(patience)).ok()?;
     let ControlReply::Pong(_) = frame::read(&stream).ok()?;
-    stream.set_read_timeout(None).ok()?;
+    stream.set_read_timeout(Some(MESSAGE_LIMIT)).ok()?;
     Some(stream)
 }
 

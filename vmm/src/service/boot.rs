@@ -14,9 +14,10 @@ use margay_initramfs::Archive;
 
 use super::{Booted, CONSOLE_LINES, ServiceError, agent};
 use crate::linux::virtio::{
-    BlockDevice, DiskAccess, MacAddress, MacError, NetDevice, Rng, Tap, VirtioDevice, VsockDevice,
+    BlockDevice, ConsoleDevice, DiskAccess, MacAddress, MacError, NetDevice, Rng, Tap,
+    VirtioDevice, VsockDevice,
 };
-use crate::linux::{Console, LinuxConfig, LinuxEnd, LinuxVm};
+use crate::linux::{Console, ConsoleWriter, LinuxConfig, LinuxEnd, LinuxVm};
 use crate::memory::GuestMemory;
 use crate::node::poll;
 use crate::partition::ServiceVmPlan;
@@ -34,7 +35,12 @@ pub(super) fn boot(
 ) -> Result<Booted, ServiceError> {
     let kvm = Kvm::new().map_err(ServiceError::Kvm)?;
     let (vsock, host) = VsockDevice::new().map_err(ServiceError::system("make a vsock device"))?;
-    let mut devices: Vec<Box<dyn VirtioDevice>> = vec![Box::new(vsock), Box::new(Rng::default())];
+    let console = Arc::new(Console::default());
+    // `/dev/hvc0`: the same console as the serial port's, a page at a time instead of an exit for each byte.
+    let fast_console = ConsoleDevice::new(Box::new(ConsoleWriter(Arc::clone(&console))), None)
+        .map_err(ServiceError::system("make a console"))?;
+    let mut devices: Vec<Box<dyn VirtioDevice>> =
+        vec![Box::new(vsock), Box::new(Rng::default()), Box::new(fast_console)];
     if let Some(disk) = &plan.disk {
         let access = if disk.read_only { DiskAccess::ReadOnly } else { DiskAccess::ReadWrite };
         devices.push(Box::new(BlockDevice::open(&disk.path, access, "margay-disk")?));
@@ -51,6 +57,7 @@ pub(super) fn boot(
         initramfs: plan.initramfs.clone(),
         extra_files: archive(&plan.files)?,
         cmdline: plan.cmdline.clone(),
+        console,
         devices,
         shared: shared.to_vec(),
     };
