@@ -88,7 +88,7 @@ fn service_vms() {
 fn several_lwks_share_two_cores_only_if_told_to() {
     let node =
         "[node]\noversubscribe = true\n[[lwk]]\nmemory = \"64M\"\n[[lwk]]\nmemory = \"64M\"\n";
-    let lwks = "[[lwk]]\nmemory = \"64M\"\n".repeat(64);
+    let lwks = "[[lwk]]\nmemory = \"32M\"\n".repeat(64);
     for text in [node.to_owned(), format!("[node]\noversubscribe = true\n{lwks}")] {
         let outcome = margay_with(&["check"], &NodeFile::from_text(&text), &[]);
         assert_eq!(outcome.status, 0, "{outcome:?}");

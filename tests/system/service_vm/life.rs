@@ -4,7 +4,10 @@ use std::fs;
 
 use margay_tests::{Nodes, Outcome, Signal, busybox, margay, place, program};
 
-use super::{LWKS, assert_both_serve, assert_prints, exec_service, files, hostile, node, waiting};
+use super::{
+    LWKS, all_processors, assert_both_serve, assert_prints, exec_service, files, hostile, node,
+    waiting,
+};
 
 /// Programs that say themselves what they find, and find the same on every Linux.
 const SAME: [&str; 6] =
@@ -31,7 +34,9 @@ fn from_up_to_down() {
     assert_eq!(status["service"]["kind"], "vm", "{status}");
     assert_eq!(status["service"]["state"]["state"], "running", "{status}");
 
+    all_processors(&nodes);
     another_linux_serves(&nodes);
+    devices(&nodes);
     statuses(&nodes);
     streams(&nodes);
     the_file_arrives_whole(&nodes, &file.display().to_string());
@@ -53,6 +58,21 @@ fn another_linux_serves(nodes: &Nodes) {
         assert_prints(&seen, &name.stdout_text());
     }
     assert_prints(&exec_service(nodes, "nproc; ls /dev/dax*"), "2\n/dev/dax0.0\n/dev/dax1.0\n");
+}
+
+/// Virtio consoles and random numbers work, and the LWKs' memory is mapped cached.
+fn devices(nodes: &Nodes) {
+    assert_prints(&exec_service(nodes, "echo by virtio > /dev/hvc0"), "");
+    let console = nodes.run(["log", "service"]);
+    assert!(console.stdout_text().contains("by virtio"), "{console:?}");
+    assert_prints(&exec_service(nodes, "head -c 16 /dev/hwrng | wc -c"), "16\n");
+    let types = exec_service(
+        nodes,
+        "mount -t debugfs debugfs /sys/kernel/debug && cat /sys/kernel/debug/x86/pat_memtype_list",
+    );
+    let region = |line: &&str| line.contains("mem 0x0000000100000000-");
+    let line = types.stdout_text().lines().find(region).map(str::to_owned);
+    assert!(line.as_ref().is_some_and(|line| line.ends_with("write-back")), "{types:?}");
 }
 
 fn statuses(nodes: &Nodes) {
