@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use crate::partition::{Partition, ServiceVmPlan};
 use crate::program::ProgramFile;
+use crate::text;
 
 /// A run of one program in each of some LWKs.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ pub struct Program {
 impl Program {
     /// The command, for messages.
     pub fn describe(&self) -> String {
-        self.args.iter().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>().join(" ")
+        text::command(self.args.iter().map(OsString::as_os_str))
     }
 }
 

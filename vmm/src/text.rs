@@ -1,5 +1,6 @@
 //! Text in columns, for the pages that people read.
 
+use std::ffi::OsStr;
 use std::time::Duration;
 
 /// Columns of a page.
@@ -36,6 +37,15 @@ pub fn duration(ns: f64) -> String {
     };
     let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
     format!("{value:.digits$} {unit}")
+}
+
+/// A command as it is shown: on one line, and not all of a long one.
+pub fn command<'a>(args: impl Iterator<Item = &'a OsStr>) -> String {
+    const SHOWN: usize = 200;
+    let all = args.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ");
+    let printable = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    let shown: String = all.chars().map(printable).take(SHOWN).collect();
+    if all.chars().nth(SHOWN).is_some() { shown + "..." } else { shown }
 }
 
 /// A time span as people say it: the two largest units.

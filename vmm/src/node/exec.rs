@@ -20,6 +20,7 @@ use crate::control::message::{Exec, ExecPlace, Grant, Launched, Reply};
 use crate::lwk::{Lwk, Statistics};
 use crate::report::figures::Figures;
 use crate::service::ServiceVm;
+use crate::text;
 
 /// Runs the program that the command at the other end of `stream` asks for.
 ///
@@ -37,7 +38,8 @@ pub fn serve(node: &Node, stream: &UnixStream, exec: &Exec) -> Result<(), Refusa
 /// Claims an LWK: the one that is named, or the first that is ready.
 fn claim<'n>(node: &'n Node, exec: &Exec) -> Result<(&'n Slot, Box<Lwk>, Arc<Busy>), Refusal> {
     let try_claim = |slot: &'n Slot| {
-        let command = words(&arguments(slot, exec)?);
+        let args = arguments(slot, exec)?;
+        let command = text::command(args.iter().map(|arg| arg.0.as_os_str()));
         let busy = Arc::new(Busy::new(command, slot.plan.watch)?);
         Ok((slot, slot.claim(&busy)?, busy))
     };
@@ -62,15 +64,6 @@ fn arguments(slot: &Slot, exec: &Exec) -> Result<Vec<Text>, Refusal> {
     let program = slot.plan.program.as_ref();
     let program = program.ok_or_else(|| Refusal::NoProgram(slot.name().to_owned()))?;
     Ok([Text::from(program)].into_iter().chain(slot.plan.args.iter().map(Text::from)).collect())
-}
-
-/// A command as it is shown: on one line, and not all of a long one.
-fn words(args: &[Text]) -> String {
-    const SHOWN: usize = 200;
-    let all = args.iter().map(|arg| arg.0.to_string_lossy()).collect::<Vec<_>>().join(" ");
-    let printable = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    let shown: String = all.chars().map(printable).take(SHOWN).collect();
-    if all.chars().nth(SHOWN).is_some() { shown + "..." } else { shown }
 }
 
 fn run_in_lwk(node: &Node, stream: &UnixStream, exec: &Exec) -> Result<(), Refusal> {
